@@ -1,1 +1,3 @@
-//! Stub.
+//! Weights in, tokens out.
+
+pub mod gguf;
