@@ -1,1 +1,13 @@
-//! Stub.
+//! What the assistant does. The only interface the faces (window, command line, HTTP) use.
+//!
+//! Nothing here knows a terminal, a window, a home folder or an environment variable: faces pass those in.
+
+pub mod clock;
+pub mod engine;
+pub mod error;
+pub mod options;
+pub mod types;
+
+pub use engine::Engine;
+pub use error::EngineError;
+pub use options::{EngineOptions, Unlock};

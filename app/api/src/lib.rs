@@ -1,1 +1,17 @@
-//! Stub.
+//! The methods, events and error codes that every face speaks, and the ways to reach an engine.
+//!
+//! - [`methods`]: one type per method, with its parameters, events and output; TypeScript is generated from them.
+//! - [`Client`]: calls methods, on an engine in this process or over a local socket, with the same behaviour.
+//! - [`serve_local`]: lets other processes attach to an engine.
+//! - [`ApiError`]: what went wrong, as a stable code, a sentence and a hint.
+
+pub mod client;
+pub mod error;
+pub mod methods;
+pub mod server;
+
+pub use client::{Call, Client, Update};
+pub use error::{ApiError, ErrorCode};
+pub use hearth_core::types;
+pub use methods::Method;
+pub use server::{ServeOptions, serve_local};

