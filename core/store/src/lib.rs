@@ -1,1 +1,40 @@
-//! Stub.
+//! Bytes on disk: one encrypted database per profile.
+//!
+//! A profile is a folder with two files of this package: `hearth.db`, an SQLite database encrypted as a whole by
+//! SQLCipher, and `hearth.key`, a small JSON header that holds the database's random key in wrapped form.
+//! [`Store`] is the only door to them. `FORMAT.md` beside this package describes every byte.
+//!
+//! Everything here blocks. There is no clock (times come in as milliseconds since the Unix epoch), no network, no
+//! environment and no home folder: the caller passes paths and times in. A [`Store`] is `Send` but not `Sync`: it
+//! belongs on a thread of its own, behind messages.
+
+mod chatgpt;
+mod chats;
+mod connection;
+mod error;
+mod export;
+mod files;
+mod id;
+mod import;
+mod key;
+mod lock;
+mod messages;
+mod migrations;
+mod search;
+mod settings;
+mod statistics;
+mod store;
+mod transfer;
+
+pub use chats::{Chat, ChatQuery, ChatSummary, NewChat};
+pub use error::StoreError;
+pub use export::{ChatSelection, EXPORT_FORMAT, EXPORT_VERSION, ExportReport};
+pub use id::{ChatId, MessageId, ParseIdError};
+pub use import::{ImportReport, Skipped};
+pub use key::{KdfCost, Keychain, OsKeychain, Protection, ProtectionKind};
+pub use lock::EngineLock;
+pub use messages::{FinishedMessage, Message, MessageStatus, NewMessage, Role};
+pub use migrations::SCHEMA_VERSION;
+pub use search::{HIGHLIGHT_END, HIGHLIGHT_START, SearchHit, SearchQuery};
+pub use statistics::StoreStatistics;
+pub use store::{DATABASE_FILE, KEY_HEADER_FILE, LOCK_FILE, Store, StoreOptions};
