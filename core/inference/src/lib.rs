@@ -1,3 +1,7 @@
-//! Weights in, tokens out.
+//! Weights in, tokens out: language and embedding networks, on the CPU or a graphics card.
+//!
+//! Standard threads only: no async runtime, no network, no user interface, no clock of its own.
+//! The CPU path is the reference; the `cuda` and `metal` features add speed, never behaviour.
 
+pub mod decoder;
 pub mod gguf;
