@@ -7,6 +7,8 @@
 mod config;
 pub mod tensor_names;
 
+use crate::gguf::GgufError;
+
 pub use config::{Activation, Architecture, DecoderConfig, RopeConfig, RopeStyle};
 
 /// Which positions of a [`Decoder::forward`] call are projected onto the vocabulary.
@@ -138,13 +140,10 @@ pub enum DecoderError {
         /// The value of `general.architecture`.
         found: String,
     },
-    /// A metadata key that the architecture needs is missing.
-    #[error("the file's metadata has no \"{key}\"")]
-    MissingMetadata {
-        /// The key.
-        key: String,
-    },
-    /// A metadata value is of the wrong type, absurd, or asks for something that isn't supported.
+    /// The file lacks something or holds it in the wrong form.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A metadata value is absurd or asks for something that isn't supported.
     #[error("metadata \"{key}\": {problem}")]
     BadMetadata {
         /// The key.
@@ -152,18 +151,12 @@ pub enum DecoderError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A weight that the architecture needs is missing.
-    #[error("the file has no tensor \"{name}\"")]
-    MissingTensor {
-        /// The tensor's name.
-        name: String,
-    },
     /// A weight has the wrong shape.
     #[error("tensor \"{name}\" has shape {found:?}, expected {expected:?}")]
     TensorShape {
         /// The tensor's name.
         name: String,
-        /// The shape in the file, innermost dimension first.
+        /// The shape in the file, the contiguous dimension last.
         found: Vec<usize>,
         /// The shape that the metadata asks for.
         expected: Vec<usize>,
