@@ -1,1 +1,1 @@
-//! Stub.
+//! The test kit: what scenarios across packages share.

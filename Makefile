@@ -1,0 +1,42 @@
+# Thin names for longer commands. ./run and ./test are the two that matter.
+SEEDS ?= 1000
+FIRST_SEED ?= 1
+
+.PHONY: help bench lint models simulate test test-all test-ui clean
+
+help:
+	@echo "bench     measure speed and quality, peers beside, and rewrite benches/RESULTS.md"
+	@echo "lint      format, clippy, cargo deny, docs, shell scripts"
+	@echo "models    get every model that the long tests and benches use (about 0.9 GB)"
+	@echo "simulate  run the sync simulator: SEEDS=n FIRST_SEED=s"
+	@echo "test      what ./test does"
+	@echo "test-all  the long tests too: bigger models, fuzzing"
+	@echo "test-ui   browser and window tests"
+	@echo "clean     remove build outputs and fetched tools and models"
+
+bench:
+	./benches/run
+
+lint:
+	./scripts/lint
+
+models:
+	cargo run --release -p hearth -- --home .cache models pull smollm2-135m-instruct-q4_1 all-minilm-l6-v2 \
+		qwen2.5-coder-0.5b-instruct-q4_k_m gemma-3-270m-q4_k_m
+
+simulate:
+	@echo "There is no sync simulator yet: sync has not been built." >&2; exit 1
+
+test:
+	./test
+
+test-all: models
+	./test
+	cargo nextest run --workspace --profile all -E 'test(/(^|::)big_/)'
+
+test-ui:
+	@echo "There are no window tests yet: the desktop app has not been built." >&2; exit 1
+
+clean:
+	cargo clean
+	rm -rf .cache ui/node_modules
