@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Installs what building and testing Hearth needs and the machine lacks. Sourced by ./run and ./test.
 # POSIX sh. Safe to run again: it asks the machine what it has before it changes anything.
 #
