@@ -74,9 +74,13 @@ need_packages() {
     [ -z "$missing" ] && return 0
     say "Installing system packages:$missing"
     apt_update
+    mkdir -p "$CACHE_DIR"
     # shellcheck disable=SC2086 # a list of package names on purpose
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2 ||
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing \
+        >"$CACHE_DIR/apt.log" 2>&1; then
+        tail -n 20 "$CACHE_DIR/apt.log" >&2
         die "Installing system packages failed (see above). Hearth needs:$missing"
+    fi
 }
 
 rust_version() { cargo --version 2>/dev/null | sed 's/^cargo \([0-9.]*\).*/\1/'; }
