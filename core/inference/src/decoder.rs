@@ -4,6 +4,7 @@
 //! the parts that do the arithmetic. [`DecoderConfig`] describes the network from the model file's own metadata,
 //! for the llama, qwen2, qwen3 and gemma3 families; [`tensor_names`] says where each weight is found.
 
+pub mod candle;
 mod config;
 pub mod tensor_names;
 
@@ -70,6 +71,8 @@ pub enum DevicePreference {
     Auto,
     /// The processor.
     Cpu,
+    /// The processor through candle: slow and plain, what the kernels are compared with.
+    CpuReference,
     /// An NVIDIA card; needs the `cuda` feature.
     Cuda,
     /// An Apple GPU; needs the `metal` feature.

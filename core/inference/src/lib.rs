@@ -3,5 +3,13 @@
 //! Standard threads only: no async runtime, no network, no user interface, no clock of its own.
 //! The CPU path is the reference; the `cuda` and `metal` features add speed, never behaviour.
 
+pub mod chat_template;
+pub mod constraint;
 pub mod decoder;
+pub mod embedding;
 pub mod gguf;
+pub mod model;
+pub mod reasoning;
+pub mod sampling;
+pub mod text_stream;
+pub mod tokenizer;
