@@ -203,19 +203,19 @@ fn put_value(file: &mut Vec<u8>, value: &Value) {
             put_string(file, text);
         }
         Value::Strings(texts) => put_array(file, MetadataType::String, texts, |file, text| {
-            put_string(file, text)
+            put_string(file, text);
         }),
         Value::F32s(numbers) => put_array(file, MetadataType::F32, numbers, |file, n| {
-            file.extend(n.to_le_bytes())
+            file.extend(n.to_le_bytes());
         }),
         Value::I32s(numbers) => put_array(file, MetadataType::I32, numbers, |file, n| {
-            file.extend(n.to_le_bytes())
+            file.extend(n.to_le_bytes());
         }),
         Value::U32s(numbers) => put_array(file, MetadataType::U32, numbers, |file, n| {
-            file.extend(n.to_le_bytes())
+            file.extend(n.to_le_bytes());
         }),
         Value::Bools(flags) => put_array(file, MetadataType::Bool, flags, |file, flag| {
-            file.push(u8::from(*flag))
+            file.push(u8::from(*flag));
         }),
     }
 }
