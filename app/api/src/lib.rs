@@ -3,10 +3,12 @@
 //! - [`methods`]: one type per method, with its parameters, events and output; TypeScript is generated from them.
 //! - [`Client`]: calls methods, on an engine in this process or over a local socket, with the same behaviour.
 //! - [`serve_local`]: lets other processes attach to an engine.
+//! - [`http`]: the OpenAI-compatible HTTP surface.
 //! - [`ApiError`]: what went wrong, as a stable code, a sentence and a hint.
 
 pub mod client;
 pub mod error;
+pub mod http;
 pub mod methods;
 pub mod server;
 
