@@ -1,0 +1,383 @@
+//! What can be typed: commands, options and their help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done
+  1    failed
+  2    the command or the request makes no sense as given
+  3    no such chat, message, model or file
+  4    locked: wrong or missing passphrase or key, or the profile is in use
+  5    the model isn't here, can't be used or doesn't fit this machine
+  6    the text is larger than the model's window
+  7    the disk is full, or a file can't be read or written
+  8    a download failed
+  130  interrupted
+
+Environment:
+  HEARTH_HOME        the profile's folder (as --home)
+  HEARTH_PASSPHRASE  the profile's passphrase
+  HEARTH_KEYCHAIN    `off` leaves the system's keychain alone
+  HEARTH_LOG         what to log, for instance `debug` or `hearth_core=trace`
+  NO_COLOR           no colours
+
+Examples:
+  hearth ask \"What is the capital of France?\"
+  git diff | hearth ask \"Write a commit message for this:\"
+  hearth chat --last
+  hearth serve";
+
+/// A private assistant on your own machine. A local model answers; nothing leaves this machine.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options for every command")]
+pub(crate) struct Global {
+    /// Print JSON on standard output (errors as JSON on standard error)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The profile's folder: chats, key, models
+    #[arg(long, global = true, value_name = "DIR", env = "HEARTH_HOME", hide_env = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// Which size of models to use; the machine's memory decides otherwise
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) profile: Option<Size>,
+    /// Open the profile with this key file, or protect a new one with it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Read the profile's passphrase from the first line of this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Don't use or start an engine process; do everything in this one
+    #[arg(long, global = true)]
+    pub(crate) in_process: bool,
+    /// Log to standard error; twice for more. Never logs what you or the model say
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// Sizes of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Size {
+    /// Runs on any machine
+    Small,
+    /// For about 16 GiB of memory
+    Standard,
+    /// For about 32 GiB of memory or a large GPU
+    Large,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask one question and print the answer as it comes
+    Ask(Ask),
+    /// Talk with the model, line by line
+    Chat(Chat),
+    /// List, read, search, move and delete chats
+    #[command(subcommand, visible_alias = "chat-list")]
+    Chats(Chats),
+    /// List, download, check and choose models
+    #[command(subcommand)]
+    Models(Models),
+    /// Show the engine, its models, memory and database
+    Status,
+    /// Serve the OpenAI-compatible HTTP API on this machine
+    Serve(Serve),
+    /// Run the engine that owns the profile, until stopped
+    Engine(Engine),
+    /// Protect, back up, restore and wipe the profile
+    #[command(subcommand)]
+    Profile(Profile),
+    /// Show and change settings
+    #[command(subcommand)]
+    Settings(Settings),
+    /// Print the version
+    Version,
+}
+
+/// How an answer is made.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Answering {
+    /// The model that answers (see `hearth models list`)
+    #[arg(long, value_name = "ID")]
+    pub(crate) model: Option<String>,
+    /// Instructions to the model, for a new chat
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// 0 always takes the likeliest word, higher is more varied (0 to 2)
+    #[arg(long, value_name = "N")]
+    pub(crate) temperature: Option<f32>,
+    /// The same seed, model and question give the same answer
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Longest answer, in tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// Keep the chat in memory only; it is gone when the engine ends
+    #[arg(long)]
+    pub(crate) incognito: bool,
+    /// Download a missing model without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The question. Text on standard input is the question when this is absent, else it is attached after it
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// Go on with this chat (its identifier, the beginning of it, or `last`)
+    #[arg(long, value_name = "CHAT", conflicts_with_all = ["incognito", "system"])]
+    pub(crate) chat: Option<String>,
+    /// Answer with JSON that follows the JSON schema in this file; such an answer is not kept as a chat
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "incognito"])]
+    pub(crate) schema: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) answering: Answering,
+}
+
+#[derive(Debug, Args)]
+#[allow(clippy::struct_field_names, reason = "the field is the option's name")]
+pub(crate) struct Chat {
+    /// Go on with this chat (its identifier, or the beginning of it)
+    #[arg(long, value_name = "CHAT", conflicts_with_all = ["incognito", "system"])]
+    pub(crate) chat: Option<String>,
+    /// Go on with the latest chat
+    #[arg(long, conflicts_with_all = ["chat", "incognito", "system"])]
+    pub(crate) last: bool,
+    #[command(flatten)]
+    pub(crate) answering: Answering,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Chats {
+    /// List chats, latest first
+    List {
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+    },
+    /// Print a chat
+    Show {
+        /// Its identifier, the beginning of it, or `last`
+        chat: String,
+        /// The branch that ends with this message; absent means the one shown last
+        #[arg(long, value_name = "MESSAGE")]
+        leaf: Option<String>,
+    },
+    /// Find messages by their words
+    Search {
+        /// Words that must all occur; the last may be the beginning of one
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+        /// Only in this chat
+        #[arg(long, value_name = "CHAT")]
+        chat: Option<String>,
+    },
+    /// Write chats as JSON, readable by anyone who has the file
+    Export {
+        /// The chats; absent means all
+        chats: Vec<String>,
+        /// Write to this file (which must not exist) instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read chats: Hearth's export or ChatGPT's conversations.json
+    Import {
+        /// The file; `-` is standard input
+        file: PathBuf,
+        /// What the file is, when it can't be told from its content
+        #[arg(long, value_enum, default_value_t = ImportForm::Auto)]
+        format: ImportForm,
+    },
+    /// Give a chat another name
+    Rename {
+        /// Its identifier, the beginning of it, or `last`
+        chat: String,
+        /// Its new name
+        #[arg(required = true)]
+        title: Vec<String>,
+    },
+    /// Delete chats for good
+    Delete {
+        /// The chats
+        #[arg(required_unless_present = "all")]
+        chats: Vec<String>,
+        /// Every chat
+        #[arg(long, conflicts_with = "chats")]
+        all: bool,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportForm {
+    /// Look at the content
+    Auto,
+    /// Hearth's export
+    Hearth,
+    /// ChatGPT's conversations.json
+    Chatgpt,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// List the models that can be used, and which are here
+    List,
+    /// Download models and check them; goes on where an earlier download ended
+    Pull {
+        /// The models; absent means those proposed for this machine
+        models: Vec<String>,
+        /// Those proposed for this machine, said in so many words
+        #[arg(long, conflicts_with = "models")]
+        default: bool,
+    },
+    /// Check a model's files against their hashes
+    Verify {
+        /// The model
+        model: String,
+    },
+    /// Delete a model's files
+    Remove {
+        /// The model
+        model: String,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Bring in a GGUF file
+    Import {
+        /// The file
+        file: PathBuf,
+        /// The model's identifier; absent means the file's name
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
+    /// Make a model the one that is used when none is named
+    Use {
+        /// The model
+        model: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Allow an address that other machines can reach (the traffic isn't encrypted)
+    #[arg(long, requires = "listen")]
+    pub(crate) allow_remote: bool,
+    /// With --allow-remote: a name of this machine that clients may use
+    #[arg(long, value_name = "NAME", requires = "allow_remote")]
+    pub(crate) host: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Engine {
+    /// End after so many seconds without work
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idle_exit: Option<u64>,
+    /// Started by another command: passphrase on standard input, one line of JSON on standard output
+    #[arg(long, hide = true)]
+    pub(crate) spawned: bool,
+    #[command(subcommand)]
+    pub(crate) action: Option<EngineAction>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum EngineAction {
+    /// Stop the running engine; answers being written are kept as far as they are
+    Stop,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Profile {
+    /// Protect the profile with a new passphrase, or with something else
+    ChangePassphrase {
+        /// What shall open the profile
+        #[arg(long, value_enum, default_value_t = ProtectWith::Passphrase)]
+        to: ProtectWith,
+        /// Read the new passphrase from the first line of this file
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+    },
+    /// Write an encrypted copy of the database that a passphrase of its own opens
+    Backup {
+        /// The file to write; it must not exist
+        file: PathBuf,
+        /// Read the backup's passphrase from the first line of this file
+        #[arg(long, value_name = "FILE")]
+        backup_passphrase_file: Option<PathBuf>,
+    },
+    /// Replace the database by a backup
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// Read the backup's passphrase from the first line of this file
+        #[arg(long, value_name = "FILE")]
+        backup_passphrase_file: Option<PathBuf>,
+        /// Don't ask; chats that are in the profile now will be gone
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Delete all chats, settings and the key for good; models stay
+    Wipe {
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProtectWith {
+    /// A passphrase
+    Passphrase,
+    /// The system's keychain
+    Keychain,
+    /// A key file (--key-file, else one in your configuration folder)
+    KeyFile,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Settings {
+    /// Print all settings
+    List,
+    /// Print one setting
+    Get {
+        /// Its name
+        name: String,
+    },
+    /// Change a setting
+    Set {
+        /// Its name, for instance `chat_model` or `sampling.temperature`
+        name: String,
+        /// Its new value
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Leave a setting to the engine again
+    Unset {
+        /// Its name
+        name: String,
+    },
+}
