@@ -1,5 +1,10 @@
 //! The key hierarchy: a random database key, wrapped by a key that a keychain, a passphrase or a key file gives.
 
+mod header;
+mod key_file;
+mod keychain;
+mod passphrase;
+
 use std::fmt;
 use std::path::PathBuf;
 
@@ -7,6 +12,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::StoreError;
+
+pub(crate) use header::{Header, HeaderPlace};
+pub use keychain::OsKeychain;
+
+/// A 256-bit key, wiped from memory when dropped.
+pub(crate) type Secret = Zeroizing<[u8; 32]>;
 
 /// What opens a profile.
 #[derive(Clone)]
@@ -100,27 +111,49 @@ pub trait Keychain: Send + Sync {
     fn remove(&self, service: &str, account: &str) -> Result<(), StoreError>;
 }
 
-/// The keychain of the operating system: Keychain on macOS, Credential Manager on Windows, the Secret Service
-/// elsewhere.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OsKeychain;
+/// A new random key.
+pub(crate) fn random_secret() -> Result<Secret, StoreError> {
+    random::<32>().map(Zeroizing::new)
+}
 
-impl Keychain for OsKeychain {
-    fn get(&self, _service: &str, _account: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        Err(StoreError::Keychain {
-            reason: "not built yet".into(),
-        })
+/// Fresh random bytes.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        StoreError::Invalid(format!("the operating system gives no random bytes: {error}"))
+    })?;
+    Ok(bytes)
+}
+
+/// Lowercase hexadecimal digits of `bytes`.
+pub(crate) fn to_hex(bytes: &[u8]) -> Zeroizing<String> {
+    use fmt::Write;
+    // Reserved at once, so that no half-written copy stays behind in freed memory.
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
+    for byte in bytes {
+        // Writing into a string can't fail.
+        let _ = write!(text, "{byte:02x}");
     }
+    text
+}
 
-    fn set(&self, _service: &str, _account: &str, _secret: &[u8]) -> Result<(), StoreError> {
-        Err(StoreError::Keychain {
-            reason: "not built yet".into(),
-        })
+/// The bytes that exactly `2 * N` lowercase hexadecimal digits stand for.
+pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
     }
+    let mut bytes = Zeroizing::new([0; N]);
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+    }
+    Some(bytes)
+}
 
-    fn remove(&self, _service: &str, _account: &str) -> Result<(), StoreError> {
-        Err(StoreError::Keychain {
-            reason: "not built yet".into(),
-        })
+fn hex_digit(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
     }
 }

@@ -1,9 +1,14 @@
 //! How large a profile is.
 
+use std::fs;
+use std::path::Path;
+
 use serde::Serialize;
 
+use crate::connection::PAGE_BYTES;
 use crate::error::StoreError;
-use crate::store::Store;
+use crate::files;
+use crate::store::{DATABASE_FILE, Store};
 
 /// Sizes and counts of a profile's database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +30,19 @@ pub struct StoreStatistics {
 impl Store {
     /// Sizes and counts, as of now.
     pub fn statistics(&self) -> Result<StoreStatistics, StoreError> {
-        Err(StoreError::Invalid("not built yet".into()))
+        let number = |sql: &str| -> Result<u64, StoreError> {
+            let value: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
+            Ok(value as u64)
+        };
+        let path = self.dir.join(DATABASE_FILE);
+        let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Ok(StoreStatistics {
+            schema_version: number("PRAGMA user_version")? as u32,
+            database_bytes: size(&path),
+            log_bytes: size(&files::with_suffix(&path, "-wal")),
+            free_bytes: number("PRAGMA freelist_count")? * PAGE_BYTES,
+            chats: number("SELECT count(*) FROM chat")?,
+            messages: number("SELECT count(*) FROM message")?,
+        })
     }
 }

@@ -1,0 +1,17 @@
+//! The store as its users see it, on real files.
+#![allow(missing_docs)]
+
+#[path = "it/chats.rs"]
+mod chats;
+#[path = "it/crash.rs"]
+mod crash;
+#[path = "it/import.rs"]
+mod import;
+#[path = "it/kit.rs"]
+mod kit;
+#[path = "it/model.rs"]
+mod model;
+#[path = "it/profile.rs"]
+mod profile;
+#[path = "it/search.rs"]
+mod search;
