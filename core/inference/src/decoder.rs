@@ -6,6 +6,7 @@
 
 pub mod candle;
 mod config;
+pub mod cpu;
 pub mod tensor_names;
 
 use crate::gguf::GgufError;

@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod decoder;
 pub mod embedding;
 pub mod gguf;
+pub mod kernels;
 pub mod model;
 pub mod reasoning;
 pub mod sampling;

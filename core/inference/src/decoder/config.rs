@@ -136,6 +136,16 @@ impl DecoderConfig {
         }
     }
 
+    /// Whether each query and key head is normed before it is rotated.
+    pub fn has_head_norms(&self) -> bool {
+        matches!(self.architecture, Architecture::Qwen3 | Architecture::Gemma3)
+    }
+
+    /// Whether attention's and the feed-forward part's outputs are normed before they are added.
+    pub fn has_post_norms(&self) -> bool {
+        self.architecture == Architecture::Gemma3
+    }
+
     /// Query heads that share one key-value head.
     pub fn group_size(&self) -> usize {
         self.head_count / self.kv_head_count
