@@ -16,15 +16,27 @@ const REPETITIONS: usize = 3;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let path: PathBuf = arguments.next().context("usage: speed MODEL.gguf [THREADS]")?.into();
+    let path: PathBuf = arguments
+        .next()
+        .context("usage: speed MODEL.gguf [THREADS]")?
+        .into();
     let threads = arguments.next().map(|text| text.parse()).transpose()?;
 
     let start = Instant::now();
     let file = GgufFile::open(&path)?;
-    let options = LoadOptions { threads, context_length: Some(1024), ..LoadOptions::default() };
+    let options = LoadOptions {
+        threads,
+        context_length: Some(1024),
+        ..LoadOptions::default()
+    };
     let mut model = CpuDecoder::load(&file, &options, &mut |_| {})?;
     drop(file);
-    println!("{} on {} threads, loaded in {:.2?}", model.kernels_name(), model.threads(), start.elapsed());
+    println!(
+        "{} on {} threads, loaded in {:.2?}",
+        model.kernels_name(),
+        model.threads(),
+        start.elapsed()
+    );
 
     let tokens: Vec<u32> = (0..PREFILL as u32).map(|i| 100 + i * 7 % 1000).collect();
     let mut logits = Vec::new();
@@ -50,7 +62,10 @@ fn main() -> anyhow::Result<()> {
     println!("decode {DECODE} from {PREFILL}: {:.1} tok/s", best[2]);
     println!("{:?}", model.memory());
     if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        for line in status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS")) {
+        for line in status
+            .lines()
+            .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"))
+        {
             println!("{line}");
         }
     }

@@ -142,7 +142,6 @@ impl Constraint {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
 fn parser_error(error: impl fmt::Display) -> ConstraintError {
     ConstraintError::Parser(error.to_string())
 }

@@ -89,7 +89,7 @@ pub struct LoadOptions {
     pub context_length: Option<usize>,
     /// Where to run.
     pub device: DevicePreference,
-    /// Independent sequences to keep, at least 1.
+    /// Independent sequences to keep, at least 1. Default 4.
     pub slots: usize,
     /// Refuse to load when the estimate is above this many bytes.
     pub memory_limit_bytes: Option<u64>,
@@ -101,7 +101,7 @@ impl Default for LoadOptions {
             threads: None,
             context_length: None,
             device: DevicePreference::Auto,
-            slots: 1,
+            slots: 4,
             memory_limit_bytes: None,
         }
     }

@@ -89,9 +89,10 @@ impl TextEmbedder {
         let (device, _) = open_device(options.device)?;
 
         let sentence = dir.join("sentence_bert_config.json");
-        let stated = match sentence.exists() {
-            true => read_json::<SentenceConfig>(&sentence)?.max_seq_length,
-            false => None,
+        let stated = if sentence.exists() {
+            read_json::<SentenceConfig>(&sentence)?.max_seq_length
+        } else {
+            None
         };
         let max_tokens = options
             .max_tokens

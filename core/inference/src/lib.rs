@@ -12,5 +12,7 @@ pub mod kernels;
 pub mod model;
 pub mod reasoning;
 pub mod sampling;
+#[cfg(test)]
+mod testing;
 pub mod text_stream;
 pub mod tokenizer;

@@ -60,6 +60,11 @@ impl ReasoningSplitter {
         }
     }
 
+    /// Whether a token's bytes are one of the tags, which count even where the vocabulary calls them control.
+    pub(crate) fn is_tag(bytes: &[u8]) -> bool {
+        bytes == OPEN.as_bytes() || bytes == CLOSE.as_bytes()
+    }
+
     /// Whether the end of `prompt` leaves a block open.
     pub fn opened_by(prompt: &str) -> bool {
         prompt.trim_end().ends_with(OPEN)

@@ -179,7 +179,7 @@ impl Sampler {
     }
 
     fn penalises(&self) -> bool {
-        self.options.repetition_penalty != 1.0 && self.options.repetition_window > 0
+        (self.options.repetition_penalty - 1.0).abs() > f32::EPSILON && self.options.repetition_window > 0
     }
 
     /// Fills `candidates` with the top-k tokens, or all when top-k is off.
@@ -323,7 +323,7 @@ pub fn likeliest(logits: &[f32]) -> Option<u32> {
     if max.is_finite() {
         return logits
             .iter()
-            .position(|&logit| logit == max)
+            .position(|&logit| logit >= max)
             .map(|index| index as u32);
     }
     let finite = logits.iter().enumerate().filter(|(_, logit)| logit.is_finite());
@@ -455,11 +455,8 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none_never_win() {
-        for change in [
-            |_: &mut SamplingOptions| (),
-            |o| o.temperature = 0.0,
-            |o| o.top_k = 3,
-        ] {
+        let changes: [fn(&mut SamplingOptions); 3] = [|_| (), |o| o.temperature = 0.0, |o| o.top_k = 3];
+        for change in changes {
             let odd = [f32::NAN, f32::INFINITY, -1.0, f32::NEG_INFINITY];
             assert_eq!(sampler(change).draw(&odd, None), Some(2));
             assert_eq!(sampler(change).draw(&[f32::NAN; 40], None), None);

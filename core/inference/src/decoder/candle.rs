@@ -158,7 +158,7 @@ impl CandleDecoder {
     fn batch(&self, slot: &Slot, tokens: &[u32], start: usize) -> candle_core::Result<Tensor> {
         let config = &self.config;
         let mut x = self.weights.embed(&self.file, tokens, &self.device)?;
-        if config.embedding_scale != 1.0 {
+        if (config.embedding_scale - 1.0).abs() > f32::EPSILON {
             x = (x * f64::from(config.embedding_scale))?;
         }
         let everything = self.mask(tokens.len(), start, None)?;
@@ -441,3 +441,6 @@ pub fn estimate(
         scratch_bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;

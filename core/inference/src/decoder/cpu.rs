@@ -101,7 +101,9 @@ pub fn estimate(file: &GgufFile, options: &LoadOptions) -> Result<MemoryUse, Dec
 }
 
 fn capacity(config: &DecoderConfig, options: &LoadOptions) -> usize {
-    options.context_length.map_or(config.context_length, |wanted| wanted.clamp(1, config.context_length))
+    options.context_length.map_or(config.context_length, |wanted| {
+        wanted.clamp(1, config.context_length)
+    })
 }
 
 fn thread_count(options: &LoadOptions) -> usize {
@@ -144,15 +146,25 @@ impl Decoder for CpuDecoder {
     ) -> Result<(), DecoderError> {
         out.clear();
         if slot >= self.cache.slot_count() {
-            return Err(DecoderError::NoSuchSlot { slot, slot_count: self.cache.slot_count() });
+            return Err(DecoderError::NoSuchSlot {
+                slot,
+                slot_count: self.cache.slot_count(),
+            });
         }
         let (len, capacity) = (self.cache.len(slot), self.cache.capacity());
         if tokens.len() > capacity - len {
-            return Err(DecoderError::ContextFull { len, adding: tokens.len(), capacity });
+            return Err(DecoderError::ContextFull {
+                len,
+                adding: tokens.len(),
+                capacity,
+            });
         }
         let vocabulary_size = self.config.vocabulary_size;
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocabulary_size) {
-            return Err(DecoderError::TokenOutOfRange { token, vocabulary_size });
+            return Err(DecoderError::TokenOutOfRange {
+                token,
+                vocabulary_size,
+            });
         }
         let mut done = 0;
         for batch in tokens.chunks(BATCH) {

@@ -105,7 +105,10 @@ unsafe fn score_rows<S: Simd, const R: usize>(
         let keys = inputs.keys.as_ptr().add(chunk.start * size);
         let mut block = 0;
         while block + 2 <= blocks {
-            let (a, b) = (keys.add(block * LANES * size), keys.add((block + 1) * LANES * size));
+            let (a, b) = (
+                keys.add(block * LANES * size),
+                keys.add((block + 1) * LANES * size),
+            );
             let mut first = [S::splat(0.0); R];
             let mut second = [S::splat(0.0); R];
             for d in 0..size {
@@ -160,7 +163,11 @@ unsafe fn soften<S: Simd>(
             }
         }
         let visible = &inputs.visible[row];
-        let first = visible.start.max(inputs.positions.start).clamp(chunk.start, chunk.end) - chunk.start;
+        let first = visible
+            .start
+            .max(inputs.positions.start)
+            .clamp(chunk.start, chunk.end)
+            - chunk.start;
         let last = visible.end.clamp(chunk.start, chunk.end) - chunk.start;
         if first >= last {
             scores.fill(0.0);

@@ -1,15 +1,18 @@
 //! AVX-512 with VNNI: one register a vector (Ice Lake, Zen 4 and later).
-#![allow(unsafe_code, reason = "intrinsics; the caller has checked the processor: see the contract of `Simd`")]
+#![allow(
+    unsafe_code,
+    reason = "intrinsics; the caller has checked the processor: see the contract of `Simd`"
+)]
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_storeu_si128,
-    _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castsi512_ps, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_cvtps_epi32,
-    _mm512_cvtps_ph, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi16,
-    _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
-    _mm512_xor_si512,
+    _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_cvtps_ph, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_ternarylogic_epi32, _mm512_xor_si512,
 };
 
 use super::simd::Simd;
@@ -110,7 +113,12 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn power_of_two(a: __m512i) -> __m512 {
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(a, _mm512_set1_epi32(127)))) }
+        unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(
+                a,
+                _mm512_set1_epi32(127),
+            )))
+        }
     }
     #[inline(always)]
     unsafe fn store_low_bytes(to: *mut i8, a: __m512i) {
@@ -160,12 +168,22 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn dot_unsigned(sum: __m512i, weights: __m512i, activations: *const i8) -> __m512i {
         unsafe {
-            _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(activations.cast::<i32>().read_unaligned()))
+            _mm512_dpbusd_epi32(
+                sum,
+                weights,
+                _mm512_set1_epi32(activations.cast::<i32>().read_unaligned()),
+            )
         }
     }
     #[inline(always)]
     unsafe fn dot_signed(sum: __m512i, weights: __m512i, activations: *const i8) -> __m512i {
         // The instruction takes unsigned weights: flipping the top bit adds 128.
-        unsafe { Self::dot_unsigned(sum, _mm512_xor_si512(weights, _mm512_set1_epi8(-128)), activations) }
+        unsafe {
+            Self::dot_unsigned(
+                sum,
+                _mm512_xor_si512(weights, _mm512_set1_epi8(-128)),
+                activations,
+            )
+        }
     }
 }

@@ -52,7 +52,10 @@ pub(crate) fn read(ggml_type: GgmlType, row: &[u8], index: usize) -> Block {
         GgmlType::Q5_0 => simple(half(data, 0), 0.0, &data[6..22], word(data, 2)),
         GgmlType::Q5_1 => simple(half(data, 0), half(data, 2), &data[8..24], word(data, 4)),
         GgmlType::Q8_0 => {
-            let mut block = Block { scales: [half(data, 0); 2], ..Block::default() };
+            let mut block = Block {
+                scales: [half(data, 0); 2],
+                ..Block::default()
+            };
             block.codes.copy_from_slice(&data[2..34]);
             block
         }
@@ -77,7 +80,11 @@ fn word(data: &[u8], at: usize) -> u32 {
 
 /// Nibbles in two halves, with a fifth bit of each from `high`.
 fn simple(scale: f32, minimum: f32, nibbles: &[u8], high: u32) -> Block {
-    let mut block = Block { scales: [scale; 2], minimum, ..Block::default() };
+    let mut block = Block {
+        scales: [scale; 2],
+        minimum,
+        ..Block::default()
+    };
     for i in 0..16 {
         block.codes[i] = (nibbles[i] & 15) | ((high >> i) & 1) as u8 * 16;
         block.codes[i + 16] = (nibbles[i] >> 4) | ((high >> (i + 16)) & 1) as u8 * 16;
@@ -133,7 +140,10 @@ fn q6_k(data: &[u8], part: usize) -> Block {
     let scales = &data[192 + part * 2..];
     let scale = half(data, 208);
     let mut block = Block {
-        scales: [scale * f32::from(scales[0] as i8), scale * f32::from(scales[1] as i8)],
+        scales: [
+            scale * f32::from(scales[0] as i8),
+            scale * f32::from(scales[1] as i8),
+        ],
         ..Block::default()
     };
     for i in 0..32 {
@@ -150,7 +160,10 @@ fn q3_k(data: &[u8], part: usize) -> Block {
         let two = (packed[8 + j % 4] >> (j / 4 * 2)) & 3;
         d * (f32::from(four | two << 4) - 32.0)
     };
-    let mut block = Block { scales: [scale(2 * part), scale(2 * part + 1)], ..Block::default() };
+    let mut block = Block {
+        scales: [scale(2 * part), scale(2 * part + 1)],
+        ..Block::default()
+    };
     for i in 0..32 {
         // Three bits around 4 in the file, around 32 in the six-bit layout.
         block.codes[i] = ((low[i] >> (part % 4 * 2)) & 3) + ((mask[i] >> part) & 1) * 4 + 28;
@@ -163,7 +176,10 @@ fn quantize(weight: impl Fn(usize) -> f32) -> Block {
     // The scale is stored in half precision: divide by what will be read back.
     let scale = f16::from_f32(largest / 127.0).to_f32();
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    let mut block = Block { scales: [scale; 2], ..Block::default() };
+    let mut block = Block {
+        scales: [scale; 2],
+        ..Block::default()
+    };
     for (i, code) in block.codes.iter_mut().enumerate() {
         *code = (weight(i) * inverse).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
     }

@@ -23,7 +23,11 @@ unsafe fn group<S: Simd, const LAYOUT: usize, const GROUP: usize>(codes: *const 
             return S::load_bytes(codes.add(GROUP * 64));
         }
         let line = S::load_bytes(codes.add(GROUP / 2 * 64));
-        let low = if GROUP % 2 == 0 { S::low_nibbles(line) } else { S::high_nibbles(line) };
+        let low = if GROUP % 2 == 0 {
+            S::low_nibbles(line)
+        } else {
+            S::high_nibbles(line)
+        };
         match layout {
             Layout::Five | Layout::FiveWithMinimum => {
                 S::with_fifth_bit::<GROUP>(low, S::load_bytes(codes.add(256)))
@@ -202,8 +206,15 @@ pub(crate) unsafe fn multiply<S: Simd>(
     out: &RowsMut,
     accumulate: bool,
 ) {
-    assert_eq!(weights.columns(), inputs.columns(), "inputs must be as long as the matrix's rows");
-    assert!(panels.end <= weights.panel_count(), "the matrix has that many panels");
+    assert_eq!(
+        weights.columns(),
+        inputs.columns(),
+        "inputs must be as long as the matrix's rows"
+    );
+    assert!(
+        panels.end <= weights.panel_count(),
+        "the matrix has that many panels"
+    );
     // SAFETY: checked above; `RowsMut` checks its own bounds.
     unsafe {
         match weights.layout() {
@@ -220,7 +231,10 @@ pub(crate) unsafe fn multiply<S: Simd>(
 /// Quantises blocks of thirty-two to signed bytes: `value ≈ scale · code`.
 #[inline(always)]
 pub(crate) unsafe fn quantize<S: Simd>(values: &[f32], codes: &mut [i8], numbers: &mut [BlockNumbers]) {
-    let blocks = values.chunks_exact(BLOCK).zip(codes.chunks_exact_mut(BLOCK)).zip(numbers);
+    let blocks = values
+        .chunks_exact(BLOCK)
+        .zip(codes.chunks_exact_mut(BLOCK))
+        .zip(numbers);
     for ((values, codes), numbers) in blocks {
         // SAFETY: both slices have 32 elements.
         unsafe {
@@ -232,7 +246,11 @@ pub(crate) unsafe fn quantize<S: Simd>(values: &[f32], codes: &mut [i8], numbers
             S::store_low_bytes(codes.as_mut_ptr(), a);
             S::store_low_bytes(codes.as_mut_ptr().add(LANES), b);
             let sums = [S::sum_ints(a), S::sum_ints(b)];
-            *numbers = BlockNumbers { scale, scaled_sum: scale * (sums[0] + sums[1]) as f32, sums };
+            *numbers = BlockNumbers {
+                scale,
+                scaled_sum: scale * (sums[0] + sums[1]) as f32,
+                sums,
+            };
         }
     }
 }
@@ -252,7 +270,10 @@ pub(crate) unsafe fn rms_norm<S: Simd>(values: &[f32], weight: &[f32], epsilon: 
         let factor = S::splat(1.0 / (mean + epsilon).sqrt());
         for i in (0..values.len()).step_by(LANES) {
             let scaled = S::mul(S::load(values.as_ptr().add(i)), factor);
-            S::store(out.as_mut_ptr().add(i), S::mul(scaled, S::load(weight.as_ptr().add(i))));
+            S::store(
+                out.as_mut_ptr().add(i),
+                S::mul(scaled, S::load(weight.as_ptr().add(i))),
+            );
         }
     }
 }

@@ -43,8 +43,14 @@ pub enum Layout {
 
 impl Layout {
     /// All layouts.
-    pub const ALL: [Self; 6] =
-        [Self::Four, Self::FourWithMinimum, Self::Five, Self::FiveWithMinimum, Self::Six, Self::Eight];
+    pub const ALL: [Self; 6] = [
+        Self::Four,
+        Self::FourWithMinimum,
+        Self::Five,
+        Self::FiveWithMinimum,
+        Self::Six,
+        Self::Eight,
+    ];
 
     /// Bytes of codes per block of a panel; a multiple of 64.
     pub(crate) const fn code_bytes(self) -> usize {
@@ -97,7 +103,14 @@ impl Placement {
         let codes_offset = free_from.checked_next_multiple_of(64)?;
         let scales_offset = codes_offset.checked_add(blocks.checked_mul(layout.code_bytes())?)?;
         let end = scales_offset.checked_add(blocks.checked_mul(layout.scale_count() * 2)?)?;
-        Some(Self { rows, columns, layout, codes_offset, scales_offset, end })
+        Some(Self {
+            rows,
+            columns,
+            layout,
+            codes_offset,
+            scales_offset,
+            end,
+        })
     }
 
     pub(crate) fn panel_count(&self) -> usize {
@@ -133,7 +146,10 @@ pub struct PackedMatrix {
 
 impl PackedMatrix {
     pub(crate) fn new(memory: Arc<Buffer>, placement: Placement) -> Self {
-        assert!(placement.end <= memory.bytes().len(), "a matrix must lie within its memory");
+        assert!(
+            placement.end <= memory.bytes().len(),
+            "a matrix must lie within its memory"
+        );
         Self { memory, placement }
     }
 
@@ -169,7 +185,10 @@ impl PackedMatrix {
 
     /// Writes one row's weights into `out`, which must hold `columns` numbers.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows() && out.len() == self.columns(), "row and length must fit the matrix");
+        assert!(
+            row < self.rows() && out.len() == self.columns(),
+            "row and length must fit the matrix"
+        );
         let layout = self.layout();
         let (panel, lane) = (row / LANES, row % LANES);
         let codes = self.panel_codes(panel).chunks_exact(layout.code_bytes());
@@ -177,8 +196,16 @@ impl PackedMatrix {
         for ((codes, scales), out) in codes.zip(scales).zip(out.chunks_exact_mut(BLOCK)) {
             let number = |index: usize| f16::from_bits(scales[index]).to_f32();
             let first = number(lane);
-            let second = if layout == Layout::Six { number(LANES + lane) } else { first };
-            let minimum = if layout.has_minimum() { number(LANES + lane) } else { 0.0 };
+            let second = if layout == Layout::Six {
+                number(LANES + lane)
+            } else {
+                first
+            };
+            let minimum = if layout.has_minimum() {
+                number(LANES + lane)
+            } else {
+                0.0
+            };
             for (i, out) in out.iter_mut().enumerate() {
                 let code = code_at(layout, codes, lane, i) - layout.zero();
                 *out = code as f32 * if i < 16 { first } else { second } + minimum;
@@ -213,7 +240,9 @@ pub(crate) fn pack_panel(
     codes: &mut [u8],
     scales: &mut [u8],
 ) {
-    let Some(layout) = blocks::layout_of(ggml_type) else { return };
+    let Some(layout) = blocks::layout_of(ggml_type) else {
+        return;
+    };
     let stored = &rows[panel * LANES * row_bytes..];
     let count = (stored.len() / row_bytes).min(LANES);
     // Padding rows have scale 0, whatever their codes mean.
@@ -243,12 +272,18 @@ fn pack_block(layout: Layout, tile: &[Block; LANES], codes: &mut [u8], scales: &
             }
         } else {
             for pair in 0..4 {
-                put(pair, words[2 * pair] & 0x0F0F_0F0F | (words[2 * pair + 1] & 0x0F0F_0F0F) << 4);
+                put(
+                    pair,
+                    words[2 * pair] & 0x0F0F_0F0F | (words[2 * pair + 1] & 0x0F0F_0F0F) << 4,
+                );
             }
         }
         match layout {
             Layout::Five | Layout::FiveWithMinimum => {
-                put(4, (0..8).fold(0, |bits, g| bits | (words[g] >> 4 & 0x0101_0101) << g));
+                put(
+                    4,
+                    (0..8).fold(0, |bits, g| bits | (words[g] >> 4 & 0x0101_0101) << g),
+                );
             }
             Layout::Six => {
                 for line in 0..2 {

@@ -1,5 +1,8 @@
 //! Rows of activations: plain, shared between threads, and quantised.
-#![allow(unsafe_code, reason = "threads write disjoint parts of one matrix: see `RowsMut`")]
+#![allow(
+    unsafe_code,
+    reason = "threads write disjoint parts of one matrix: see `RowsMut`"
+)]
 
 use std::marker::PhantomData;
 
@@ -32,20 +35,36 @@ impl<'a, T> RowsMut<'a, T> {
     /// Takes `values` as rows of `stride` numbers each.
     pub(crate) fn new(values: &'a mut [T], stride: usize) -> Self {
         let rows = values.len() / stride;
-        Self { start: values.as_mut_ptr(), rows, stride, width: stride, lifetime: PhantomData }
+        Self {
+            start: values.as_mut_ptr(),
+            rows,
+            stride,
+            width: stride,
+            lifetime: PhantomData,
+        }
     }
 
     /// The same rows without the columns before `column`.
     pub(crate) fn from_column(self, column: usize) -> Self {
-        assert!(column < self.width && self.rows > 0, "a part must lie within its row");
+        assert!(
+            column < self.width && self.rows > 0,
+            "a part must lie within its row"
+        );
         // SAFETY: inside the first row, just checked.
         let start = unsafe { self.start.add(column) };
-        Self { start, width: self.width - column, ..self }
+        Self {
+            start,
+            width: self.width - column,
+            ..self
+        }
     }
 
     /// Points at `count` numbers of a row, from `column` on.
     pub(crate) fn ptr(&self, row: usize, column: usize, count: usize) -> *mut T {
-        assert!(row < self.rows && column + count <= self.width, "a part must lie within its row");
+        assert!(
+            row < self.rows && column + count <= self.width,
+            "a part must lie within its row"
+        );
         // SAFETY: just checked to be inside the borrowed memory.
         unsafe { self.start.add(row * self.stride + column) }
     }
@@ -86,12 +105,16 @@ impl QuantizedRows {
     /// Takes the shape `[rows, columns]`, columns a multiple of 32; memory only grows. Contents are undefined until
     /// each row is written.
     pub fn reshape(&mut self, rows: usize, columns: usize) {
-        assert!(columns.is_multiple_of(BLOCK), "columns must be a multiple of {BLOCK}");
+        assert!(
+            columns.is_multiple_of(BLOCK),
+            "columns must be a multiple of {BLOCK}"
+        );
         self.rows = rows;
         self.columns = columns;
         if self.codes.len() < rows * columns {
             self.codes.resize(rows * columns, 0);
-            self.numbers.resize(rows * columns / BLOCK, BlockNumbers::default());
+            self.numbers
+                .resize(rows * columns / BLOCK, BlockNumbers::default());
         }
     }
 

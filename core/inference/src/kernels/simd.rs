@@ -4,7 +4,10 @@
 //! family adds one implementation of it. Sixteen is the number of rows in a packed panel, so lane `r` is row `r`
 //! everywhere. [`Portable`] is the reference: plain Rust, used on processors without an implementation of their own
 //! and by the tests.
-#![allow(unsafe_code, reason = "vector intrinsics and raw loads: see the contract of `Simd`")]
+#![allow(
+    unsafe_code,
+    reason = "vector intrinsics and raw loads: see the contract of `Simd`"
+)]
 
 use half::f16;
 
@@ -168,11 +171,16 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_half(from: *const u16) -> Self::Floats {
-        map(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }, |bits| f16::from_bits(bits).to_f32())
+        map(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }, |bits| {
+            f16::from_bits(bits).to_f32()
+        })
     }
     #[inline(always)]
     unsafe fn store_half(to: *mut u16, value: Self::Floats) {
-        unsafe { to.cast::<[u16; LANES]>().write_unaligned(map(value, |x| f16::from_f32(x).to_bits())) }
+        unsafe {
+            to.cast::<[u16; LANES]>()
+                .write_unaligned(map(value, |x| f16::from_f32(x).to_bits()))
+        }
     }
     #[inline(always)]
     unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats {

@@ -3,7 +3,10 @@
 //! A decode step is a couple of hundred parallel steps of a few microseconds. Workers therefore wait for the next
 //! one spinning, and go to sleep only when none comes for a while. Work is cut into chunks that threads take one by
 //! one, so that a thread that lost its core delays nobody for longer than a chunk.
-#![allow(unsafe_code, reason = "lends a closure's borrow to other threads for the length of one call")]
+#![allow(
+    unsafe_code,
+    reason = "lends a closure's borrow to other threads for the length of one call"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -118,7 +121,10 @@ impl ThreadPool {
         if let Err(panic) = outcome {
             std::panic::resume_unwind(panic);
         }
-        assert!(!shared.panicked.swap(false, Ordering::Relaxed), "a step panicked on another thread");
+        assert!(
+            !shared.panicked.swap(false, Ordering::Relaxed),
+            "a step panicked on another thread"
+        );
     }
 }
 

@@ -62,7 +62,7 @@ impl Weights {
         };
         let (width, vocabulary) = (config.width, config.vocabulary_size);
         let embedding = loader.info(names::TOKEN_EMBEDDING, &[vocabulary, width])?.clone();
-        let embedding_type = loader.candle_type(&embedding)?;
+        let embedding_type = candle_type(&embedding)?;
         let output = if is_tied(file) {
             names::TOKEN_EMBEDDING
         } else {
@@ -165,7 +165,7 @@ impl Loader<'_> {
 
     fn quantized(&self, info: &TensorInfo) -> Result<candle_core::quantized::QTensor, DecoderError> {
         let bytes = self.file.tensor_bytes(info);
-        let tensor = qtensor_from_ggml(self.candle_type(info)?, bytes, info.shape.clone(), self.device)?;
+        let tensor = qtensor_from_ggml(candle_type(info)?, bytes, info.shape.clone(), self.device)?;
         self.file.release_tensor(info);
         Ok(tensor)
     }
@@ -180,13 +180,6 @@ impl Loader<'_> {
             });
         }
         Ok(info)
-    }
-
-    fn candle_type(&self, info: &TensorInfo) -> Result<GgmlDType, DecoderError> {
-        candle_type(info.ggml_type).ok_or_else(|| DecoderError::TensorType {
-            name: info.name.clone(),
-            found: info.ggml_type.name().to_owned(),
-        })
     }
 }
 
@@ -214,8 +207,8 @@ pub(super) fn frequency_factors(file: &GgufFile, pairs: usize) -> Result<Option<
     Ok(Some(factors.to_vec1()?))
 }
 
-fn candle_type(ggml_type: GgmlType) -> Option<GgmlDType> {
-    Some(match ggml_type {
+fn candle_type(info: &TensorInfo) -> Result<GgmlDType, DecoderError> {
+    Ok(match info.ggml_type {
         GgmlType::F32 => GgmlDType::F32,
         GgmlType::F16 => GgmlDType::F16,
         GgmlType::BF16 => GgmlDType::BF16,
@@ -229,6 +222,11 @@ fn candle_type(ggml_type: GgmlType) -> Option<GgmlDType> {
         GgmlType::Q4_K => GgmlDType::Q4K,
         GgmlType::Q5_K => GgmlDType::Q5K,
         GgmlType::Q6_K => GgmlDType::Q6K,
-        _ => return None,
+        other => {
+            return Err(DecoderError::TensorType {
+                name: info.name.clone(),
+                found: other.name().to_owned(),
+            });
+        }
     })
 }

@@ -2,7 +2,10 @@
 //!
 //! Each parallel step hands every thread parts that nobody else touches: panels of sixteen output columns in matrix
 //! products, tokens in norms, heads and blocks of positions in the cache, tiles of queries in attention.
-#![allow(unsafe_code, reason = "threads write disjoint parts of shared buffers: see each block")]
+#![allow(
+    unsafe_code,
+    reason = "threads write disjoint parts of shared buffers: see each block"
+)]
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -67,8 +70,19 @@ impl Scratch {
 
     /// Bytes held now, but for the few of each thread.
     pub(super) fn bytes(&self) -> usize {
-        let floats = [&self.hidden, &self.projected, &self.mixed, &self.gate, &self.up, &self.parts];
-        floats.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum::<usize>() + self.quantized.bytes()
+        let floats = [
+            &self.hidden,
+            &self.projected,
+            &self.mixed,
+            &self.gate,
+            &self.up,
+            &self.parts,
+        ];
+        floats
+            .iter()
+            .map(|buffer| buffer.capacity() * size_of::<f32>())
+            .sum::<usize>()
+            + self.quantized.bytes()
     }
 
     /// Bytes held after a batch of `tokens`.
@@ -84,7 +98,10 @@ impl Scratch {
         let queries = config.head_count * config.head_size;
         for (buffer, width) in [
             (&mut self.hidden, config.width),
-            (&mut self.projected, queries + 2 * config.kv_head_count * config.head_size),
+            (
+                &mut self.projected,
+                queries + 2 * config.kv_head_count * config.head_size,
+            ),
             (&mut self.mixed, queries.max(config.width)),
             (&mut self.gate, config.feed_forward_length),
             (&mut self.up, config.feed_forward_length),
@@ -111,7 +128,11 @@ impl CpuDecoder {
             let mut pass = LayerPass {
                 config: &self.config,
                 weights: &self.weights.layers[layer],
-                rope: if self.config.is_windowed(layer) { &self.local_rope } else { &self.rope },
+                rope: if self.config.is_windowed(layer) {
+                    &self.local_rope
+                } else {
+                    &self.rope
+                },
                 kernels: self.kernels,
                 pool: &mut self.pool,
                 scratch: &mut self.scratch,
@@ -171,7 +192,9 @@ impl CpuDecoder {
             out.truncate(before + count * vocabulary);
         }
         if let Some(cap) = self.config.final_softcap {
-            out[before..].iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+            out[before..]
+                .iter_mut()
+                .for_each(|logit| *logit = cap * (*logit / cap).tanh());
         }
     }
 }
@@ -223,7 +246,13 @@ impl LayerPass<'_> {
         self.rotate_and_store();
         self.attend();
         let mixed = &self.scratch.mixed[..count * queries];
-        quantize_rows(self.kernels, self.pool, mixed, queries, &mut self.scratch.quantized);
+        quantize_rows(
+            self.kernels,
+            self.pool,
+            mixed,
+            queries,
+            &mut self.scratch.quantized,
+        );
         self.project_into_stream(&weights.attention_output, weights.post_attention_norm.as_deref());
     }
 
@@ -261,7 +290,13 @@ impl LayerPass<'_> {
             }
         });
         let gated = &self.scratch.gate[..count * hidden];
-        quantize_rows(self.kernels, self.pool, gated, hidden, &mut self.scratch.quantized);
+        quantize_rows(
+            self.kernels,
+            self.pool,
+            gated,
+            hidden,
+            &mut self.scratch.quantized,
+        );
         self.project_into_stream(&weights.down, weights.post_feed_forward_norm.as_deref());
     }
 
@@ -270,11 +305,23 @@ impl LayerPass<'_> {
         let (width, count) = (self.config.width, self.count);
         let Some(norm) = norm else {
             let hidden = RowsMut::new(&mut self.scratch.hidden[..count * width], width);
-            project(self.kernels, self.pool, &self.scratch.quantized, &[(matrix, hidden)], true);
+            project(
+                self.kernels,
+                self.pool,
+                &self.scratch.quantized,
+                &[(matrix, hidden)],
+                true,
+            );
             return;
         };
         let mixed = RowsMut::new(&mut self.scratch.mixed[..count * width], width);
-        project(self.kernels, self.pool, &self.scratch.quantized, &[(matrix, mixed)], false);
+        project(
+            self.kernels,
+            self.pool,
+            &self.scratch.quantized,
+            &[(matrix, mixed)],
+            false,
+        );
         let hidden = RowsMut::new(&mut self.scratch.hidden[..count * width], width);
         let (kernels, workers, epsilon) = (self.kernels, &self.scratch.workers, self.config.norm_epsilon);
         for_rows(self.pool, count, |worker, row| {
@@ -296,7 +343,9 @@ impl LayerPass<'_> {
         let projected = RowsMut::new(&mut self.scratch.projected[..count * stride], stride);
         let (workers, epsilon) = (&self.scratch.workers, config.norm_epsilon);
         let key_starts: Vec<usize> = (start..start + count).map(|p| self.cache.key_start(p)).collect();
-        let value_starts: Vec<usize> = (start..start + count).map(|p| self.cache.value_start(p)).collect();
+        let value_starts: Vec<usize> = (start..start + count)
+            .map(|p| self.cache.value_start(p))
+            .collect();
         let cache = self.cache.layer_mut(self.slot, self.layer);
         for_rows(self.pool, count, |worker, token| {
             let mut worker = workers[worker].lock().unwrap_or_else(PoisonError::into_inner);
@@ -342,7 +391,11 @@ impl LayerPass<'_> {
         let (slot, layer, start, count) = (self.slot, self.layer, self.start, self.count);
         let (size, group) = (config.head_size, config.group_size());
         let stride = (config.head_count + 2 * config.kv_head_count) * size;
-        let window = if config.is_windowed(layer) { config.sliding_window } else { None };
+        let window = if config.is_windowed(layer) {
+            config.sliding_window
+        } else {
+            None
+        };
         let visible = |token: usize| {
             let end = start + token + 1;
             window.map_or(0, |window| end.saturating_sub(window))..end
@@ -355,7 +408,11 @@ impl LayerPass<'_> {
         let part_count = wanted_parts.min(positions.div_ceil(POSITIONS_PER_PART)).max(1);
 
         let part_stride = tile_tokens * group * (size + 2);
-        let needed = if part_count > 1 { work * part_count * part_stride } else { part_stride };
+        let needed = if part_count > 1 {
+            work * part_count * part_stride
+        } else {
+            part_stride
+        };
         if self.scratch.parts.len() < needed {
             self.scratch.parts.resize(needed, 0.0);
         }
@@ -376,7 +433,9 @@ impl LayerPass<'_> {
             worker.visible.clear();
             for token in tokens.clone() {
                 let from = token * stride + kv_head * group * size;
-                worker.queries.extend_from_slice(&projected[from..from + group * size]);
+                worker
+                    .queries
+                    .extend_from_slice(&projected[from..from + group * size]);
                 worker.visible.extend((0..group).map(|_| visible(token)));
             }
             worker.weighted.resize(rows * size, 0.0);
@@ -414,7 +473,10 @@ impl LayerPass<'_> {
                 let column = (kv_head * group + row % group) * size;
                 // SAFETY: these heads of these tokens belong to this chunk alone.
                 let place = unsafe { mixed.slice(tokens.start + row / group, column, size) };
-                place.iter_mut().zip(weighted).for_each(|(out, x)| *out = x / total);
+                place
+                    .iter_mut()
+                    .zip(weighted)
+                    .for_each(|(out, x)| *out = x / total);
             }
         });
         if part_count == 1 {
@@ -428,7 +490,8 @@ impl LayerPass<'_> {
                 let column = (kv_head * group + row % group) * size;
                 // SAFETY: all threads have finished.
                 let place = unsafe { mixed.slice(first + row / group, column, size) };
-                let part = |part: usize| unsafe { parts.slice(unit * part_count + part, 0, rows * (size + 2)) };
+                let part =
+                    |part: usize| unsafe { parts.slice(unit * part_count + part, 0, rows * (size + 2)) };
                 merge_parts(place, row, rows, (0..part_count).map(part));
             }
         }
@@ -446,17 +509,27 @@ fn part_of(positions: &Range<usize>, index: usize, count: usize) -> Range<usize>
 }
 
 /// Joins the parts of one row's softmax: weighted sums, then for all rows the largest score, then the total.
-fn merge_parts<'a>(out: &mut [f32], row: usize, rows: usize, parts: impl Iterator<Item = &'a mut [f32]> + Clone) {
+fn merge_parts<'a>(
+    out: &mut [f32],
+    row: usize,
+    rows: usize,
+    parts: impl Iterator<Item = &'a mut [f32]> + Clone,
+) {
     let size = out.len();
     let largest_of = |part: &[f32]| part[rows * size + row];
-    let largest = parts.clone().map(|part| largest_of(part)).fold(f32::NEG_INFINITY, f32::max);
+    let largest = parts
+        .clone()
+        .map(|part| largest_of(part))
+        .fold(f32::NEG_INFINITY, f32::max);
     let mut total = 0.0;
     out.fill(0.0);
     for part in parts {
         let factor = (largest_of(part) - largest).exp();
         total += part[rows * size + rows + row] * factor;
         let weighted = &part[row * size..][..size];
-        out.iter_mut().zip(weighted).for_each(|(out, x)| *out += x * factor);
+        out.iter_mut()
+            .zip(weighted)
+            .for_each(|(out, x)| *out += x * factor);
     }
     out.iter_mut().for_each(|x| *x /= total);
 }
@@ -538,7 +611,13 @@ fn project(
             if part.start < part.end {
                 // SAFETY: these panels' columns belong to this chunk alone.
                 unsafe {
-                    kernels.multiply(matrix, part.start - before..part.end - before, inputs, out, accumulate);
+                    kernels.multiply(
+                        matrix,
+                        part.start - before..part.end - before,
+                        inputs,
+                        out,
+                        accumulate,
+                    );
                 }
                 range.start = part.end;
             }

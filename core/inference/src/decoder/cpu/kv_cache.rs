@@ -23,7 +23,8 @@ struct Slot {
 impl KvCache {
     /// Reserves `slots` sequences of `capacity` tokens.
     pub(super) fn new(config: &DecoderConfig, slots: usize, capacity: usize) -> Result<Self, DecoderError> {
-        let bytes = Self::slot_bytes(config, capacity).ok_or(DecoderError::OutOfMemory { bytes: usize::MAX })?;
+        let bytes =
+            Self::slot_bytes(config, capacity).ok_or(DecoderError::OutOfMemory { bytes: usize::MAX })?;
         let slot = || {
             let memory = Buffer::zeroed(bytes).ok_or(DecoderError::OutOfMemory { bytes })?;
             Ok(Slot { memory, len: 0 })
@@ -38,9 +39,15 @@ impl KvCache {
 
     /// Bytes of one slot; `None` on overflow.
     pub(super) fn slot_bytes(config: &DecoderConfig, capacity: usize) -> Option<usize> {
-        [config.layer_count, config.kv_head_count, config.head_size, 2, size_of::<u16>()]
-            .into_iter()
-            .try_fold(capacity.checked_next_multiple_of(LANES)?, usize::checked_mul)
+        [
+            config.layer_count,
+            config.kv_head_count,
+            config.head_size,
+            2,
+            size_of::<u16>(),
+        ]
+        .into_iter()
+        .try_fold(capacity.checked_next_multiple_of(LANES)?, usize::checked_mul)
     }
 
     pub(super) fn slot_count(&self) -> usize {

@@ -17,12 +17,19 @@ impl RopeTable {
         let frequencies = (0..config.dimensions / 2)
             .map(|pair| {
                 let exponent = -2.0 * pair as f64 / config.dimensions as f64;
-                let factor = factors.and_then(|factors| factors.get(pair)).copied().unwrap_or(1.0);
+                let factor = factors
+                    .and_then(|factors| factors.get(pair))
+                    .copied()
+                    .unwrap_or(1.0);
                 f64::from(config.frequency_base).powf(exponent) * f64::from(config.frequency_scale)
                     / f64::from(factor)
             })
             .collect();
-        Self { style: config.style, frequencies, angles: Vec::new() }
+        Self {
+            style: config.style,
+            frequencies,
+            angles: Vec::new(),
+        }
     }
 
     /// Computes the angles of `count` positions from `start` on.
@@ -30,8 +37,10 @@ impl RopeTable {
         self.angles.clear();
         for position in start..start + count {
             let angle = |frequency: &f64| position as f64 * frequency;
-            self.angles.extend(self.frequencies.iter().map(|f| angle(f).cos() as f32));
-            self.angles.extend(self.frequencies.iter().map(|f| angle(f).sin() as f32));
+            self.angles
+                .extend(self.frequencies.iter().map(|f| angle(f).cos() as f32));
+            self.angles
+                .extend(self.frequencies.iter().map(|f| angle(f).sin() as f32));
         }
     }
 

@@ -50,9 +50,17 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// Checks presence, shape and type of every matrix.
     pub(super) fn new(file: &'a GgufFile, config: &'a DecoderConfig) -> Result<Self, DecoderError> {
-        let mut plan = Self { file, config, matrices: Vec::new(), bytes: 0 };
+        let mut plan = Self {
+            file,
+            config,
+            matrices: Vec::new(),
+            bytes: 0,
+        };
         let (width, hidden) = (config.width, config.feed_forward_length);
-        let (queries, keys) = (config.head_count * config.head_size, config.kv_head_count * config.head_size);
+        let (queries, keys) = (
+            config.head_count * config.head_size,
+            config.kv_head_count * config.head_size,
+        );
         for (what, value, unit) in [
             ("embedding_length", width, BLOCK),
             ("feed_forward_length", hidden, BLOCK),
@@ -110,22 +118,42 @@ impl<'a> Plan<'a> {
     ) -> Result<Weights, DecoderError> {
         let mut memory = Buffer::zeroed(self.bytes).ok_or(DecoderError::OutOfMemory { bytes: self.bytes })?;
         memory.prefer_large_pages();
-        let total_bytes = self.matrices.iter().map(|(tensor, _)| tensor.size_bytes() as u64).sum();
+        let total_bytes = self
+            .matrices
+            .iter()
+            .map(|(tensor, _)| tensor.size_bytes() as u64)
+            .sum();
         let mut done_bytes = 0;
-        progress(LoadProgress { done_bytes, total_bytes });
+        progress(LoadProgress {
+            done_bytes,
+            total_bytes,
+        });
         for (tensor, placement) in &self.matrices {
             pack_matrix(pool, self.file, tensor, placement, memory.bytes_mut());
             self.file.release_tensor(tensor);
             done_bytes += tensor.size_bytes() as u64;
-            progress(LoadProgress { done_bytes, total_bytes });
+            progress(LoadProgress {
+                done_bytes,
+                total_bytes,
+            });
         }
         let memory = Arc::new(memory);
         let matrices = self
             .matrices
             .iter()
-            .map(|(tensor, place)| (tensor.name.as_str(), PackedMatrix::new(Arc::clone(&memory), *place)))
+            .map(|(tensor, place)| {
+                (
+                    tensor.name.as_str(),
+                    PackedMatrix::new(Arc::clone(&memory), *place),
+                )
+            })
             .collect();
-        Parts { file: self.file, config: self.config, matrices }.assemble(self.bytes)
+        Parts {
+            file: self.file,
+            config: self.config,
+            matrices,
+        }
+        .assemble(self.bytes)
     }
 }
 
@@ -167,7 +195,9 @@ impl Parts<'_> {
     fn assemble(&self, bytes: usize) -> Result<Weights, DecoderError> {
         let config = self.config;
         let embedding = self.matrix(names::TOKEN_EMBEDDING)?;
-        let layers = (0..config.layer_count).map(|layer| self.layer(layer)).collect::<Result<_, _>>()?;
+        let layers = (0..config.layer_count)
+            .map(|layer| self.layer(layer))
+            .collect::<Result<_, _>>()?;
         Ok(Weights {
             output: self.matrix(names::OUTPUT).unwrap_or_else(|_| embedding.clone()),
             embedding,
@@ -189,7 +219,11 @@ impl Parts<'_> {
         let bias = if biases.iter().any(Option::is_some) {
             let counts = [config.head_count, config.kv_head_count, config.kv_head_count];
             let parts = biases.into_iter().zip(counts);
-            Some(parts.flat_map(|(bias, heads)| bias.unwrap_or_else(|| vec![0.0; heads * size])).collect())
+            Some(
+                parts
+                    .flat_map(|(bias, heads)| bias.unwrap_or_else(|| vec![0.0; heads * size]))
+                    .collect(),
+            )
         } else {
             None
         };
@@ -220,16 +254,26 @@ impl Parts<'_> {
     }
 
     fn matrix(&self, name: &str) -> Result<PackedMatrix, DecoderError> {
-        let missing = || crate::gguf::GgufError::MissingTensor { name: name.to_owned() };
+        let missing = || crate::gguf::GgufError::MissingTensor {
+            name: name.to_owned(),
+        };
         Ok(self.matrices.get(name).cloned().ok_or_else(missing)?)
     }
 
     fn family_vector(&self, name: &str, len: usize, has: bool) -> Result<Option<Vec<f32>>, DecoderError> {
-        if has { self.vector(name, len).map(Some) } else { Ok(None) }
+        if has {
+            self.vector(name, len).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn optional(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>, DecoderError> {
-        if self.file.tensor(name).is_some() { self.vector(name, len).map(Some) } else { Ok(None) }
+        if self.file.tensor(name).is_some() {
+            self.vector(name, len).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, DecoderError> {
@@ -237,9 +281,18 @@ impl Parts<'_> {
         check_shape(tensor, &[len])?;
         let bytes = self.file.tensor_bytes(tensor);
         Ok(match tensor.ggml_type {
-            GgmlType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            GgmlType::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            GgmlType::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            GgmlType::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            GgmlType::F16 => bytes
+                .chunks_exact(2)
+                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            GgmlType::BF16 => bytes
+                .chunks_exact(2)
+                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
             _ => return Err(wrong_type(tensor)),
         })
     }
@@ -257,5 +310,8 @@ fn check_shape(tensor: &TensorInfo, expected: &[usize]) -> Result<(), DecoderErr
 }
 
 fn wrong_type(tensor: &TensorInfo) -> DecoderError {
-    DecoderError::TensorType { name: tensor.name.clone(), found: tensor.ggml_type.name().to_owned() }
+    DecoderError::TensorType {
+        name: tensor.name.clone(),
+        found: tensor.ggml_type.name().to_owned(),
+    }
 }
