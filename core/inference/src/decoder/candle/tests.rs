@@ -61,8 +61,9 @@ fn our_kernels_compute_what_candle_does() {
             let found = all_logits(&mut cpu(&file), 0, &tokens);
             let error = relative_error(&found, &expected);
             println!("{family:?} {matrices:?}: {error}");
+            // Ours round activations to 8 bits, and floats too; a wrong rotation or mask is off by half and more.
             assert!(
-                error < tolerance,
+                error < 0.1,
                 "{family:?} {matrices:?}: relative error {error}"
             );
         }
