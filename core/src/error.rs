@@ -1,6 +1,10 @@
 //! What can go wrong in the engine. Messages never contain words of a chat.
 
+mod from_parts;
+
 use std::path::PathBuf;
+
+pub(crate) use from_parts::needs;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,9 @@ pub enum EngineError {
     /// The passphrase or key is wrong.
     #[error("the passphrase or key does not open this profile")]
     WrongKey,
+    /// The keychain or the key file cannot be used.
+    #[error("{0}")]
+    KeyUnavailable(String),
     /// Another engine owns the profile.
     #[error("another engine owns this profile{}", pid.map(|p| format!(" (process {p})")).unwrap_or_default())]
     ProfileInUse {
@@ -80,6 +87,9 @@ pub enum EngineError {
     /// The chat is being answered.
     #[error("this chat is already being answered")]
     Busy,
+    /// The model is in use or being changed.
+    #[error("{0}")]
+    ModelBusy(String),
     /// The disk is full.
     #[error("there is no space left on the disk")]
     NoSpace,
@@ -109,4 +119,32 @@ pub enum EngineError {
     /// A defect.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl EngineError {
+    /// A stable name of what went wrong, kept with a reply that failed.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::NotFound { .. } => "not_found",
+            Self::Locked { .. } | Self::KeyUnavailable(_) => "locked",
+            Self::WrongKey => "wrong_key",
+            Self::ProfileInUse { .. } => "profile_in_use",
+            Self::NewerSchema { .. } => "newer_schema",
+            Self::Corrupt(_) => "corrupt",
+            Self::ModelMissing { .. } => "model_missing",
+            Self::ModelDoesNotFit { .. } => "model_does_not_fit",
+            Self::ModelInvalid { .. } => "model_invalid",
+            Self::ContextTooLarge { .. } => "context_too_large",
+            Self::Busy | Self::ModelBusy(_) => "busy",
+            Self::NoSpace => "no_space",
+            Self::Network(_) => "network",
+            Self::HashMismatch(_) => "hash_mismatch",
+            Self::Cancelled => "cancelled",
+            Self::Unsupported(_) => "unsupported",
+            Self::Io { .. } => "io",
+            Self::Stopped => "disconnected",
+            Self::Internal(_) => "internal",
+        }
+    }
 }

@@ -3,11 +3,17 @@
 //! Nothing here knows a terminal, a window, a home folder or an environment variable: faces pass those in.
 
 pub mod clock;
+pub mod context;
 pub mod engine;
 pub mod error;
+pub mod host;
 pub mod models;
 pub mod options;
 pub mod types;
+
+mod latency;
+mod settings;
+mod title;
 
 pub use engine::Engine;
 pub use error::EngineError;

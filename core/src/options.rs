@@ -6,10 +6,13 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
+use crate::host::native::NativeLoader;
+use crate::host::port::ModelLoader;
+use crate::models::StoreOptions;
 use crate::types::{ModelProfile, ProtectionKind};
 
 /// Everything an engine needs to know from outside.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EngineOptions {
     /// The profile's folder; made (mode 0700) when absent.
     pub home: PathBuf,
@@ -17,12 +20,25 @@ pub struct EngineOptions {
     pub unlock: Unlock,
     /// Where model files are kept.
     pub models_dir: PathBuf,
+    /// Where models come from and how patiently.
+    pub model_sources: StoreOptions,
+    /// Reads models into memory.
+    pub loader: Arc<dyn ModelLoader>,
     /// Most bytes that loaded models may take; absent means three quarters of the machine's memory.
     pub memory_limit_bytes: Option<u64>,
     /// Profile to use whatever the machine and the settings say.
     pub model_profile: Option<ModelProfile>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for EngineOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineOptions")
+            .field("home", &self.home)
+            .field("unlock", &self.unlock)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EngineOptions {
@@ -34,6 +50,8 @@ impl EngineOptions {
             home,
             unlock,
             models_dir,
+            model_sources: StoreOptions::default(),
+            loader: Arc::new(NativeLoader),
             memory_limit_bytes: None,
             model_profile: None,
             clock: Arc::new(SystemClock),

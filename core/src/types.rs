@@ -9,6 +9,7 @@ pub mod model;
 pub mod profile;
 pub mod settings;
 pub mod status;
+pub mod turn;
 
 pub use chat::*;
 pub use completion::*;
@@ -17,3 +18,4 @@ pub use model::*;
 pub use profile::*;
 pub use settings::*;
 pub use status::*;
+pub use turn::*;

@@ -15,6 +15,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model called; in imported chats only.
+    Tool,
 }
 
 /// How far a message is.

@@ -100,4 +100,6 @@ pub struct PullProgress {
     pub seconds_left: Option<f64>,
     /// Where the bytes come from: a host or a registry, never a full address.
     pub source: Option<String>,
+    /// Something a person may want to know: a source that failed, another try.
+    pub note: Option<String>,
 }

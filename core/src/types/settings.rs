@@ -19,7 +19,7 @@ pub enum ModelProfile {
 
 /// All settings. What is absent is chosen by the engine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, TS)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Settings {
     /// The model that answers when none is named.
     pub chat_model: Option<String>,

@@ -1,0 +1,232 @@
+//! Chats as things: listing, finding, naming, removing, moving.
+
+use std::io::{BufRead, Cursor};
+use std::path::PathBuf;
+
+use hearth_store::{ChatQuery, ChatSelection, ImportReport, SearchQuery};
+
+use super::convert::ChatChoices;
+use super::{Engine, Result, convert, io_error};
+use crate::error::EngineError;
+use crate::types::{Chat, ChatDetail, ChatId, EngineEvent, MessageId, SearchHit};
+
+/// Longest title, in characters.
+const MAX_TITLE_CHARS: usize = 200;
+
+/// Where imported chats are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportSource {
+    /// In a file; an absolute path.
+    File(PathBuf),
+    /// Here.
+    Text(String),
+}
+
+/// The form of imported chats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImportFormat {
+    /// Whichever it is: ChatGPT's is a list, ours an object.
+    #[default]
+    Auto,
+    /// Our own export.
+    Hearth,
+    /// ChatGPT's `conversations.json`.
+    ChatGpt,
+}
+
+impl Engine {
+    /// Chats, the latest changed first, incognito ones among them.
+    pub async fn list_chats(&self, limit: u32, offset: u32) -> Result<Vec<Chat>> {
+        let (limit, offset) = (limit as usize, offset as usize);
+        let memory: Vec<Chat> = {
+            let chats = self.inner.chats.memory().chats();
+            chats
+                .into_iter()
+                .map(|(chat, count)| convert::chat(chat, count as u64, true))
+                .collect()
+        };
+        // Incognito chats stand among the others: take enough of the store's for any place they may have.
+        let query = ChatQuery {
+            limit: Some(limit.saturating_add(memory.len())),
+            offset: offset.saturating_sub(memory.len()),
+            ..ChatQuery::default()
+        };
+        let skipped = query.offset;
+        let stored = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| store.chats(&query))
+            .await?;
+        let stored = stored
+            .into_iter()
+            .map(|summary| convert::chat(summary.chat, summary.messages, false));
+        let mut chats: Vec<Chat> = memory.into_iter().chain(stored).collect();
+        chats.sort_by_key(|chat| std::cmp::Reverse(chat.updated_at_ms));
+        Ok(chats.into_iter().skip(offset - skipped).take(limit).collect())
+    }
+
+    /// A chat with the branch that ends in `leaf`, or with the shown one.
+    pub async fn show_chat(&self, chat: ChatId, leaf: Option<MessageId>) -> Result<ChatDetail> {
+        let id = chat.into();
+        let chat = self.inner.chats.chat_view(id).await?;
+        let branch = self.inner.chats.branch(id, leaf.map(Into::into)).await?;
+        Ok(ChatDetail {
+            chat,
+            messages: self.inner.chats.views(id, branch).await?,
+        })
+    }
+
+    /// Messages that have all the words, best first. Incognito chats are not searched.
+    pub async fn search(&self, text: String, limit: u32, chat: Option<ChatId>) -> Result<Vec<SearchHit>> {
+        let query = SearchQuery {
+            text,
+            limit: limit as usize,
+            chat: chat.map(Into::into),
+        };
+        let hits = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| store.search(&query))
+            .await?;
+        Ok(hits.into_iter().map(convert::search_hit).collect())
+    }
+
+    /// Names a chat; the name is cut to one line of 200 characters.
+    pub async fn rename_chat(&self, chat: ChatId, title: String) -> Result<()> {
+        let title: String = title
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(MAX_TITLE_CHARS)
+            .collect();
+        if title.is_empty() {
+            return Err(EngineError::InvalidRequest(
+                "a title has at least one character".into(),
+            ));
+        }
+        self.inner
+            .chats
+            .change(chat.into(), Some(title), None, self.now_ms())
+            .await?;
+        self.tell(EngineEvent::ChatsChanged { chat: Some(chat) });
+        Ok(())
+    }
+
+    /// Changes a chat's instructions or model; an empty text removes the chat's own.
+    pub async fn configure_chat(
+        &self,
+        chat: ChatId,
+        system: Option<String>,
+        model: Option<String>,
+    ) -> Result<Chat> {
+        let id = chat.into();
+        if let Some(model) = model.as_deref().filter(|model| !model.is_empty()) {
+            self.inner.models.ready(model)?;
+        }
+        let metadata = self.inner.chats.chat(id).await?.metadata;
+        let mut choices = ChatChoices::of(&metadata);
+        let some = |text: String| Some(text).filter(|text| !text.trim().is_empty());
+        choices.system = system.map_or(choices.system, some);
+        choices.model = model.map_or(choices.model, some);
+        self.inner
+            .chats
+            .change(id, None, Some(choices.put_into(&metadata)), self.now_ms())
+            .await?;
+        self.tell(EngineEvent::ChatsChanged { chat: Some(chat) });
+        self.inner.chats.chat_view(id).await
+    }
+
+    /// Deletes chats for good, stopping answers that are being written; all of them, incognito ones too, when none is
+    /// named. Says how many.
+    pub async fn delete_chats(&self, chats: Option<Vec<ChatId>>) -> Result<u32> {
+        let chats = match chats {
+            Some(chats) => chats,
+            None => self
+                .list_chats(u32::MAX, 0)
+                .await?
+                .into_iter()
+                .map(|chat| chat.id)
+                .collect(),
+        };
+        let mut deleted = 0;
+        for chat in chats {
+            self.inner.active.stop_chat(chat).await;
+            self.inner.chats.delete(chat.into()).await?;
+            deleted += 1;
+        }
+        if deleted > 0 {
+            self.tell(EngineEvent::ChatsChanged { chat: None });
+        }
+        Ok(deleted)
+    }
+
+    /// Shows the branch through `message`, down to its newest end.
+    pub async fn set_head(&self, chat: ChatId, message: MessageId) -> Result<ChatDetail> {
+        self.inner
+            .chats
+            .show_branch_of(chat.into(), message.into())
+            .await?;
+        self.tell(EngineEvent::ChatsChanged { chat: Some(chat) });
+        self.show_chat(chat, None).await
+    }
+
+    /// Chats as one JSON document, held in memory; all but incognito ones when none is named.
+    pub async fn export_chats(&self, chats: Option<Vec<ChatId>>) -> Result<String> {
+        let selection = ChatSelection {
+            chats: chats.map(|chats| chats.into_iter().map(Into::into).collect()),
+        };
+        let export = move |store: &mut hearth_store::Store| {
+            let mut document = Vec::new();
+            store.export_chats(&selection, &mut document)?;
+            Ok(document)
+        };
+        let document = self.inner.chats.store().run(export).await?;
+        String::from_utf8(document).map_err(|_| EngineError::Internal("the export is not text".into()))
+    }
+
+    /// Takes in chats, all or nothing; what is here already is not doubled.
+    pub async fn import_chats(&self, source: ImportSource, format: ImportFormat) -> Result<ImportReport> {
+        let now_ms = self.now_ms();
+        let mut reader: Box<dyn BufRead + Send> = match source {
+            ImportSource::Text(text) => Box::new(Cursor::new(text)),
+            ImportSource::File(path) if path.is_absolute() => {
+                let file = std::fs::File::open(&path).map_err(|source| io_error(&path, source))?;
+                Box::new(std::io::BufReader::new(file))
+            }
+            ImportSource::File(_) => {
+                return Err(EngineError::InvalidRequest("the path must be absolute".into()));
+            }
+        };
+        let import = move |store: &mut hearth_store::Store| {
+            let chatgpt = match format {
+                ImportFormat::Hearth => false,
+                ImportFormat::ChatGpt => true,
+                ImportFormat::Auto => first_byte(&mut *reader) == Some(b'['),
+            };
+            if chatgpt {
+                store.import_chatgpt(&mut reader, now_ms)
+            } else {
+                store.import_chats(&mut reader, now_ms)
+            }
+        };
+        let report = self.inner.chats.store().run(import).await?;
+        self.tell(EngineEvent::ChatsChanged { chat: None });
+        Ok(report)
+    }
+}
+
+/// The first byte that is not white space, left in the reader.
+fn first_byte(reader: &mut dyn BufRead) -> Option<u8> {
+    loop {
+        let chunk = reader.fill_buf().ok()?;
+        let space = chunk.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        match chunk.get(space) {
+            Some(byte) => return Some(*byte),
+            None if chunk.is_empty() => return None,
+            None => reader.consume(space),
+        }
+    }
+}

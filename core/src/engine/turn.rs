@@ -1,0 +1,512 @@
+//! A turn of a chat: what is said is stored, the answer is written and stored as it grows.
+
+use std::time::Duration;
+
+use hearth_store as store;
+use hearth_store::{FinishedMessage, NewChat, NewMessage};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::active::Answering;
+use super::convert::{self, ChatChoices};
+use super::outbox::{Outbox, Progress};
+use super::prepare::{Prepared, Question};
+use super::{Engine, Result};
+use crate::context::HistoryMessage;
+use crate::error::EngineError;
+use crate::host::port::{Generated, GenerationEvent};
+use crate::title;
+use crate::types::{
+    ChatEvent, EditParams, Edited, EngineEvent, FinishReason, Message, MessageId, RegenerateParams,
+    ReplyMetadata, Role, SendParams, Timings, TurnOptions, Usage,
+};
+
+/// How often a growing answer is saved; a crash loses no more than this and one save.
+const SAVE_EVERY: Duration = Duration::from_millis(400);
+
+/// Where the message to answer comes from.
+enum Asked {
+    /// It is new: to be stored below `parent`.
+    New {
+        parent: Option<store::MessageId>,
+        text: String,
+    },
+    /// It is stored.
+    Stored(store::MessageId),
+}
+
+/// The chat it is asked in.
+enum Place {
+    Existing(store::ChatId),
+    New { choices: ChatChoices, incognito: bool },
+}
+
+/// A message and its answer, as stored.
+struct Answered {
+    question: store::MessageId,
+    reply: Message,
+}
+
+impl Engine {
+    /// Says something in a chat, or begins one, and has it answered. Events come in the order of [`ChatEvent`]; a slow
+    /// receiver gets text in larger pieces, a dropped one none. `cancel`, or dropping the future, ends the answer:
+    /// what there is of it is kept.
+    ///
+    /// Errors: nothing is stored when the answer could not begin ([`EngineError::ModelMissing`],
+    /// [`EngineError::ContextTooLarge`], [`EngineError::Busy`], …); a model that fails later leaves a failed reply.
+    pub async fn send(
+        &self,
+        params: SendParams,
+        events: mpsc::Sender<ChatEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Message> {
+        self.work(cancel, move |engine, cancel| async move {
+            let SendParams {
+                chat,
+                parent,
+                text,
+                system,
+                model,
+                options,
+                incognito,
+            } = params;
+            check_text(&text)?;
+            let place = match chat {
+                Some(_) if system.is_some() || model.is_some() || incognito => {
+                    let reason = "system, model and incognito are for new chats; configure this one instead";
+                    return Err(EngineError::InvalidRequest(reason.into()));
+                }
+                Some(chat) => Place::Existing(chat.into()),
+                None if parent.is_some() => {
+                    return Err(EngineError::InvalidRequest(
+                        "a new chat has no message to follow".into(),
+                    ));
+                }
+                None => Place::New {
+                    choices: ChatChoices { system, model },
+                    incognito,
+                },
+            };
+            let parent = match (&place, parent) {
+                (_, Some(parent)) => Some(parent.into()),
+                (Place::Existing(chat), None) => engine.inner.chats.chat(*chat).await?.head,
+                (Place::New { .. }, None) => None,
+            };
+            let answered = engine
+                .answer(place, Asked::New { parent, text }, options, events, cancel)
+                .await?;
+            Ok(answered.reply)
+        })
+        .await
+    }
+
+    /// Changes a message: see [`Edited`]. The old branch stays.
+    pub async fn edit(
+        &self,
+        params: EditParams,
+        events: mpsc::Sender<ChatEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Edited> {
+        self.work(cancel, move |engine, cancel| async move {
+            let EditParams {
+                message,
+                text,
+                options,
+            } = params;
+            check_text(&text)?;
+            let old = engine.inner.chats.message(message.into()).await?;
+            match old.role {
+                store::Role::User => {
+                    let asked = Asked::New {
+                        parent: old.parent,
+                        text,
+                    };
+                    let answered = engine
+                        .answer(Place::Existing(old.chat), asked, options, events, cancel)
+                        .await?;
+                    let question = engine.inner.chats.message(answered.question).await?;
+                    Ok(Edited {
+                        message: engine.inner.chats.view(question).await?,
+                        reply: Some(answered.reply),
+                    })
+                }
+                store::Role::Assistant => {
+                    let _answering = engine.inner.active.begin(old.chat.into(), cancel)?;
+                    let new = NewMessage {
+                        chat: old.chat,
+                        parent: old.parent,
+                        role: old.role,
+                        text,
+                        reasoning: String::new(),
+                        status: store::MessageStatus::Complete,
+                        created_at_ms: engine.now_ms(),
+                        model: None,
+                        metadata: Value::Null,
+                    };
+                    let message = engine.inner.chats.append(new).await?;
+                    engine.tell_chat(old.chat);
+                    Ok(Edited {
+                        message: engine.inner.chats.view(message).await?,
+                        reply: None,
+                    })
+                }
+                _ => Err(EngineError::InvalidRequest(
+                    "only a person's or a model's message can be edited".into(),
+                )),
+            }
+        })
+        .await
+    }
+
+    /// Answers a message again, as a sibling of the given reply.
+    pub async fn regenerate(
+        &self,
+        params: RegenerateParams,
+        events: mpsc::Sender<ChatEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Message> {
+        self.work(cancel, move |engine, cancel| async move {
+            let old = engine.inner.chats.message(params.message.into()).await?;
+            let question = match (old.role, old.parent) {
+                (store::Role::User, _) => old.id,
+                (store::Role::Assistant, Some(parent)) => parent,
+                _ => return Err(EngineError::InvalidRequest("this message answers nothing".into())),
+            };
+            let place = Place::Existing(old.chat);
+            let answered = engine
+                .answer(place, Asked::Stored(question), params.options, events, cancel)
+                .await?;
+            Ok(answered.reply)
+        })
+        .await
+    }
+
+    /// Ends a reply that is being written, and waits until what there is of it is stored; false when it was finished.
+    pub async fn stop_reply(&self, reply: MessageId) -> Result<bool> {
+        if self.inner.active.stop(reply).await {
+            return Ok(true);
+        }
+        self.inner.chats.message(reply.into()).await.map(|_| false)
+    }
+
+    async fn answer(
+        &self,
+        place: Place,
+        asked: Asked,
+        mut options: TurnOptions,
+        events: mpsc::Sender<ChatEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Answered> {
+        let chats = &self.inner.chats;
+        let mut outbox = Outbox::new(events);
+        let mut answering = None;
+        let mut choices = match &place {
+            Place::Existing(chat) => {
+                answering = Some(self.inner.active.begin((*chat).into(), cancel.clone())?);
+                ChatChoices::of(&chats.chat(*chat).await?.metadata)
+            }
+            Place::New { choices, .. } => choices.clone(),
+        };
+        choices.system = choices.system.filter(|system| !system.trim().is_empty());
+        let branch = match (&place, &asked) {
+            (
+                Place::Existing(chat),
+                Asked::New {
+                    parent: Some(leaf), ..
+                }
+                | Asked::Stored(leaf),
+            ) => chats.branch(*chat, Some(*leaf)).await?,
+            _ => Vec::new(),
+        };
+        let session = match &place {
+            Place::Existing(chat) => Some(crate::types::ChatId::from(*chat).as_u128() as u64),
+            Place::New { .. } => None,
+        };
+        options.model = options.model.or_else(|| choices.model.clone());
+        let question = Question {
+            system: self.system_prompt(&choices, &branch),
+            earlier: branch
+                .iter()
+                .rev()
+                .find_map(|message| convert::reply_metadata(&message.metadata)),
+            history: history(&branch, &asked),
+            options,
+            session,
+        };
+        let mut prepared = self.prepare(question, &mut outbox, &cancel).await?;
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let (chat, new_chat) = match place {
+            Place::Existing(chat) => (chat, false),
+            Place::New { choices, incognito } => {
+                let title = if let Asked::New { text, .. } = &asked {
+                    title::from_message(text)
+                } else {
+                    String::new()
+                };
+                let metadata = choices.put_into(&Value::Null);
+                let chat = chats
+                    .create(
+                        NewChat {
+                            title,
+                            created_at_ms: self.now_ms(),
+                            metadata,
+                        },
+                        incognito,
+                    )
+                    .await?;
+                prepared.generation.session = Some(crate::types::ChatId::from(chat.id).as_u128() as u64);
+                (chat.id, true)
+            }
+        };
+        let answering = match answering {
+            Some(answering) => answering,
+            None => self.inner.active.begin(chat.into(), cancel.clone())?,
+        };
+        let begun = self.store_beginning(chat, asked, &prepared).await;
+        let (question, reply) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                if new_chat {
+                    let _ = chats.delete(chat).await;
+                }
+                return Err(error);
+            }
+        };
+        answering.name(reply.id.into());
+        outbox.push_event(ChatEvent::Started {
+            chat: chat.into(),
+            message: question.into(),
+            reply: reply.id.into(),
+            model: prepared.model.clone(),
+            context: prepared.context.clone(),
+        });
+        self.tell_chat(chat);
+        let written = self
+            .write(prepared, reply.id, &mut outbox, cancel, answering)
+            .await;
+        self.tell_chat(chat);
+        outbox.send_all().await;
+        Ok(Answered {
+            question,
+            reply: chats.view(written?).await?,
+        })
+    }
+
+    /// The chat's own instructions, else those of an imported branch, else the setting's.
+    fn system_prompt(&self, choices: &ChatChoices, branch: &[store::Message]) -> Option<String> {
+        let of_branch = || {
+            branch
+                .iter()
+                .find(|m| m.role == store::Role::System)
+                .map(|m| m.text.clone())
+        };
+        let of_settings = || self.settings().system_prompt;
+        let system = choices.system.clone().or_else(of_branch).or_else(of_settings);
+        system.filter(|system| !system.trim().is_empty())
+    }
+
+    /// Stores the question, if it is new, and an empty reply.
+    async fn store_beginning(
+        &self,
+        chat: store::ChatId,
+        asked: Asked,
+        prepared: &Prepared,
+    ) -> Result<(store::MessageId, store::Message)> {
+        let question = match asked {
+            Asked::Stored(id) => id,
+            Asked::New { parent, text } => {
+                let new = NewMessage {
+                    chat,
+                    parent,
+                    role: store::Role::User,
+                    text,
+                    reasoning: String::new(),
+                    status: store::MessageStatus::Complete,
+                    created_at_ms: self.now_ms(),
+                    model: None,
+                    metadata: Value::Null,
+                };
+                self.inner.chats.append(new).await?.id
+            }
+        };
+        let metadata = reply_metadata(prepared, None, Usage::default(), Timings::default(), None);
+        let new = NewMessage {
+            chat,
+            parent: Some(question),
+            role: store::Role::Assistant,
+            text: String::new(),
+            reasoning: String::new(),
+            status: store::MessageStatus::Streaming,
+            created_at_ms: self.now_ms(),
+            model: Some(prepared.model.clone()),
+            metadata: convert::stored_reply_metadata(&metadata),
+        };
+        Ok((question, self.inner.chats.append(new).await?))
+    }
+
+    /// Writes the reply and stores it as it grows.
+    async fn write(
+        &self,
+        prepared: Prepared,
+        reply: store::MessageId,
+        outbox: &mut Outbox<ChatEvent>,
+        cancel: CancellationToken,
+        answering: Answering,
+    ) -> Result<store::Message> {
+        let (sink, mut from_model) = mpsc::unbounded_channel();
+        let asked_ms = prepared.asked.elapsed().as_secs_f64() * 1000.0;
+        let ticket = prepared.lease.model().generate(
+            prepared.generation.clone(),
+            Box::new(move |event| {
+                let _ = sink.send(event);
+            }),
+        );
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        save.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut text, mut reasoning, mut unsaved, mut cancelled) =
+            (String::new(), String::new(), false, false);
+        let mut save_error = None;
+        let ended = loop {
+            tokio::select! {
+                event = from_model.recv() => match event {
+                    Some(GenerationEvent::Queued(position)) => outbox.push(Progress::Queued { position }),
+                    Some(GenerationEvent::Prefill { done, total, reused }) => {
+                        outbox.push(Progress::Prefill { done, total, reused });
+                    }
+                    Some(GenerationEvent::Reasoning(piece)) => {
+                        reasoning.push_str(&piece);
+                        unsaved = true;
+                        outbox.push(Progress::Reasoning { text: piece });
+                    }
+                    Some(GenerationEvent::Text(piece)) => {
+                        text.push_str(&piece);
+                        unsaved = true;
+                        outbox.push(Progress::Token { text: piece });
+                    }
+                    Some(GenerationEvent::Done(generated)) => break Ok(generated),
+                    Some(GenerationEvent::Failed(error)) => break Err(error),
+                    None => break Err(EngineError::Internal("the model ended without a word".into())),
+                },
+                _ = save.tick(), if unsaved => {
+                    unsaved = false;
+                    if let Err(error) = self.inner.chats.update(reply, text.clone(), reasoning.clone(), self.now_ms()).await {
+                        // What cannot be kept is not written on.
+                        save_error.get_or_insert(error);
+                        ticket.cancel();
+                    }
+                }
+                () = cancel.cancelled(), if !cancelled => {
+                    cancelled = true;
+                    ticket.cancel();
+                }
+                () = outbox.send_next() => {}
+            }
+        };
+        drop(ticket);
+        let ended = match save_error {
+            Some(error) => Err(error),
+            None => ended,
+        };
+        let (status, metadata, error) = match ended {
+            Ok(Generated {
+                finish,
+                usage,
+                mut timings,
+                text: whole,
+                reasoning: thoughts,
+            }) => {
+                (text, reasoning) = (whole, thoughts);
+                timings.load_ms = prepared.load_ms;
+                timings.first_token_ms += asked_ms;
+                self.record(timings, usage);
+                let status = match finish {
+                    FinishReason::Cancelled => store::MessageStatus::Stopped,
+                    FinishReason::Stop | FinishReason::Length => store::MessageStatus::Complete,
+                };
+                (
+                    status,
+                    reply_metadata(&prepared, Some(finish), usage, timings, None),
+                    None,
+                )
+            }
+            Err(error) => {
+                let metadata = reply_metadata(
+                    &prepared,
+                    None,
+                    Usage::default(),
+                    Timings::default(),
+                    Some(error.code().into()),
+                );
+                (store::MessageStatus::Failed, metadata, Some(error))
+            }
+        };
+        drop(prepared);
+        let finished = FinishedMessage {
+            text,
+            reasoning,
+            status,
+            metadata: convert::stored_reply_metadata(&metadata),
+            finished_at_ms: self.now_ms(),
+        };
+        let stored = self.inner.chats.finish(reply, finished).await;
+        drop(answering);
+        match error {
+            Some(error) => Err(error),
+            None => stored,
+        }
+    }
+}
+
+fn reply_metadata(
+    prepared: &Prepared,
+    finish_reason: Option<FinishReason>,
+    usage: Usage,
+    timings: Timings,
+    error: Option<String>,
+) -> ReplyMetadata {
+    let context = prepared.context.clone();
+    ReplyMetadata {
+        model: prepared.model.clone(),
+        finish_reason,
+        usage,
+        timings,
+        context,
+        error,
+    }
+}
+
+fn history(branch: &[store::Message], asked: &Asked) -> Vec<HistoryMessage> {
+    let stored = branch.iter().map(|message| HistoryMessage {
+        id: Some(message.id.into()),
+        role: convert::role(message.role),
+        text: message.text.clone(),
+    });
+    let new = match asked {
+        Asked::New { text, .. } => Some(HistoryMessage {
+            id: None,
+            role: Role::User,
+            text: text.clone(),
+        }),
+        Asked::Stored(_) => None,
+    };
+    stored.chain(new).collect()
+}
+
+fn check_text(text: &str) -> Result<()> {
+    if text.trim().is_empty() {
+        return Err(EngineError::InvalidRequest("there is nothing to say".into()));
+    }
+    Ok(())
+}
+
+impl Engine {
+    fn tell_chat(&self, chat: store::ChatId) {
+        self.tell(EngineEvent::ChatsChanged {
+            chat: Some(chat.into()),
+        });
+    }
+}
