@@ -1,19 +1,27 @@
 //! Calls methods of an engine, wherever it runs.
 
+mod local;
+mod remote;
+
 use std::marker::PhantomData;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::Stream;
 use hearth_core::Engine;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::methods::Method;
+use crate::socket;
+
+/// How long the winner of a race to start an engine may take until it listens.
+const ATTACH_LIMIT: Duration = Duration::from_secs(10);
+const ATTACH_PAUSE: Duration = Duration::from_millis(20);
 
 /// Something a running call tells.
 #[derive(Debug)]
@@ -32,10 +40,10 @@ pub(crate) enum RawUpdate {
     Done(Result<Value, ApiError>),
 }
 
-/// One call as a transport sees it: dropping the guard cancels it.
+/// One call as a transport sees it.
 pub(crate) struct RawCall {
-    pub(crate) updates: mpsc::Receiver<RawUpdate>,
-    pub(crate) cancel: DropGuard,
+    pub(crate) updates: mpsc::UnboundedReceiver<RawUpdate>,
+    pub(crate) cancel: Box<dyn Fn() + Send + Sync>,
 }
 
 /// A way to reach an engine.
@@ -57,31 +65,50 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Attaches to the engine that owns the profile in `home`; `None` when there is none.
-    #[allow(clippy::unused_async)]
+    /// Attaches to the engine that owns the profile in `home`; `None` when none is listening.
     pub async fn attach(home: &Path) -> Option<Client> {
-        let _ = home;
-        None
+        let stream = socket::connect(home).await?;
+        Some(Client {
+            transport: Arc::new(remote::Remote::new(stream)),
+        })
     }
 
     /// Calls `engine` directly.
     pub fn in_process(engine: Engine) -> Client {
-        let _ = engine;
         Client {
-            transport: Arc::new(Nowhere),
+            transport: Arc::new(local::Local::new(engine)),
         }
     }
 
     /// Attaches to a running engine, or else opens one with `open`. When another process opens the same profile at
-    /// the same moment and wins, attaches to the winner's.
+    /// the same moment and wins, attaches to the winner's as soon as it listens, or fails with
+    /// [`ErrorCode::ProfileInUse`] after ten seconds.
     pub async fn attach_or<F>(home: &Path, open: impl FnOnce() -> F) -> Result<Client, ApiError>
     where
         F: Future<Output = Result<Client, ApiError>>,
     {
-        match Self::attach(home).await {
-            Some(client) => Ok(client),
-            None => open().await,
+        if let Some(client) = Self::attach(home).await {
+            return Ok(client);
         }
+        match open().await {
+            Err(error) if error.code == ErrorCode::ProfileInUse => {
+                Self::attach_within(home, ATTACH_LIMIT).await.ok_or(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Attaches to an engine that is starting; `None` when none listens within `limit`.
+    pub async fn attach_within(home: &Path, limit: Duration) -> Option<Client> {
+        let attempts = async {
+            loop {
+                if let Some(client) = Self::attach(home).await {
+                    return client;
+                }
+                tokio::time::sleep(ATTACH_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(limit, attempts).await.ok()
     }
 
     /// Calls a method and waits for its output; events are dropped. Dropping the future cancels the call.
@@ -111,6 +138,14 @@ pub struct Call<M: Method> {
 }
 
 impl<M: Method> Call<M> {
+    /// Asks for the call to end early and goes on listening: an answer that is being written ends with what there is,
+    /// most other calls with [`ErrorCode::Cancelled`].
+    pub fn cancel(&self) {
+        if let Some(raw) = &self.raw {
+            (raw.cancel)();
+        }
+    }
+
     /// The next event or the end; `None` after the end.
     pub async fn next(&mut self) -> Option<Update<M>> {
         std::future::poll_fn(|context| self.poll_update(context)).await
@@ -140,12 +175,16 @@ impl<M: Method> Call<M> {
             ),
             None => Update::Done(Err(disconnected())),
         };
-        if matches!(update, Update::Done(_))
-            && let Some(raw) = self.raw.take()
-        {
-            let _ = raw.cancel.disarm();
+        if matches!(update, Update::Done(_)) {
+            self.raw = None;
         }
         Poll::Ready(Some(update))
+    }
+}
+
+impl<M: Method> Drop for Call<M> {
+    fn drop(&mut self) {
+        self.cancel();
     }
 }
 
@@ -156,7 +195,7 @@ impl<M: Method> Stream for Call<M> {
     }
 }
 
-fn disconnected() -> ApiError {
+pub(crate) fn disconnected() -> ApiError {
     ApiError::new(
         ErrorCode::Disconnected,
         "the engine ended or the connection to it broke",
@@ -167,16 +206,4 @@ fn disconnected() -> ApiError {
 fn not_understood() -> ApiError {
     ApiError::new(ErrorCode::Internal, "the engine's answer was not understood")
         .hint("are the engine and this program of the same version?")
-}
-
-struct Nowhere;
-
-impl Transport for Nowhere {
-    fn start(&self, _: &'static str, _: Value) -> RawCall {
-        let (_, updates) = mpsc::channel(1);
-        RawCall {
-            updates,
-            cancel: tokio_util::sync::CancellationToken::new().drop_guard(),
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! What went wrong, in a form that programs and people understand.
 
+mod from_engine;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ts_rs::TS;

@@ -11,9 +11,18 @@ pub mod error;
 pub mod http;
 pub mod methods;
 pub mod server;
+pub mod socket;
+
+#[cfg(test)]
+mod bindings;
+mod dispatch;
+mod wire;
 
 pub use client::{Call, Client, Update};
+pub use dispatch::METHOD_NAMES;
 pub use error::{ApiError, ErrorCode};
 pub use hearth_core::types;
 pub use methods::Method;
 pub use server::{ServeOptions, serve_local};
+pub use socket::socket_path;
+pub use wire::MAX_REQUEST_BYTES;

@@ -39,6 +39,7 @@ method! {
 
 /// Output of [`List`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[ts(rename = "ModelsListed")]
 pub struct Listed {
     /// The models.
     pub models: Vec<ModelSummary>,
@@ -79,7 +80,7 @@ pub struct Verified {
 /// Parameters of [`Import`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
-#[ts(optional_fields)]
+#[ts(optional_fields, rename = "ModelImportParams")]
 pub struct ImportParams {
     /// The file; an absolute path.
     pub path: PathBuf,
