@@ -1,0 +1,193 @@
+//! A model that does what the last message says, to inject what a real one seldom does.
+//!
+//! - `count` counts from 1 until cancelled, one number every few milliseconds;
+//! - `fail` writes "par" and "tial" and fails;
+//! - anything else is echoed word by word.
+
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hearth_core::EngineError;
+use hearth_core::host::port::{
+    ChatModel, Embedder, Generated, Generation, GenerationEvent, GenerationSink, LoadRequest, ModelLoader,
+    PromptMessage, Ticket,
+};
+use hearth_core::types::{FinishReason, Timings, Usage};
+
+const PACE: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Clone)]
+pub struct FakeLoader {
+    pub window: u32,
+    /// Every prompt that was made.
+    pub prompts: Arc<Mutex<Vec<Vec<PromptMessage>>>>,
+    /// How many answers were cancelled.
+    pub cancelled: tokio::sync::watch::Sender<u32>,
+    pub loads: Arc<Mutex<u32>>,
+}
+
+impl FakeLoader {
+    pub fn new(window: u32) -> Self {
+        let cancelled = tokio::sync::watch::Sender::new(0);
+        Self {
+            window,
+            prompts: Arc::default(),
+            cancelled,
+            loads: Arc::default(),
+        }
+    }
+}
+
+impl ModelLoader for FakeLoader {
+    fn check_chat(&self, id: &str, _: &Path, request: LoadRequest) -> Result<(), EngineError> {
+        match request.memory_limit_bytes {
+            Some(limit) if limit < 1000 => Err(EngineError::ModelDoesNotFit {
+                model: id.into(),
+                needed_bytes: 1000,
+                limit_bytes: limit,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn load_chat(&self, _: &str, _: &Path, _: LoadRequest) -> Result<Arc<dyn ChatModel>, EngineError> {
+        *self.loads.lock().unwrap() += 1;
+        Ok(Arc::new(FakeChat(self.clone())))
+    }
+
+    fn load_embedder(&self, id: &str, _: &Path) -> Result<Arc<dyn Embedder>, EngineError> {
+        Err(EngineError::ModelInvalid {
+            model: id.into(),
+            reason: "fake".into(),
+        })
+    }
+}
+
+struct FakeChat(FakeLoader);
+
+fn words(text: &str) -> u32 {
+    text.split_whitespace().count() as u32
+}
+
+impl ChatModel for FakeChat {
+    fn window(&self) -> u32 {
+        self.0.window
+    }
+    fn memory_bytes(&self) -> u64 {
+        1000
+    }
+    fn device(&self) -> String {
+        "fake".into()
+    }
+    /// One token a word; the first says which prompt it is.
+    fn prompt(&self, messages: &[PromptMessage], _: bool) -> Result<Vec<u32>, EngineError> {
+        let mut prompts = self.0.prompts.lock().unwrap();
+        prompts.push(messages.to_vec());
+        let length = messages.iter().map(|message| words(&message.text)).sum::<u32>() as usize;
+        let mut tokens = vec![0; length.max(1)];
+        tokens[0] = prompts.len() as u32 - 1;
+        Ok(tokens)
+    }
+    fn count_tokens(&self, text: &str) -> u32 {
+        words(text)
+    }
+    fn generate(&self, generation: Generation, sink: GenerationSink) -> Box<dyn Ticket> {
+        let prompts = self.0.prompts.lock().unwrap();
+        let last = prompts[generation.tokens[0] as usize]
+            .last()
+            .unwrap()
+            .text
+            .clone();
+        let (cancel, is_cancelled) = channel::<()>();
+        let cancelled = self.0.cancelled.clone();
+        std::thread::spawn(move || {
+            let (text, finish) = speak(&last, &generation, sink_text(sink), &is_cancelled);
+            drop(text);
+            if finish == Some(FinishReason::Cancelled) {
+                cancelled.send_modify(|count| *count += 1);
+            }
+        });
+        Box::new(FakeTicket(Mutex::new(Some(cancel))))
+    }
+}
+
+type Speak = Box<dyn FnMut(GenerationEvent) + Send>;
+
+fn sink_text(sink: GenerationSink) -> Speak {
+    sink
+}
+
+fn speak(
+    last: &str,
+    generation: &Generation,
+    mut sink: Speak,
+    cancelled: &std::sync::mpsc::Receiver<()>,
+) -> (String, Option<FinishReason>) {
+    let total = generation.tokens.len() as u32;
+    sink(GenerationEvent::Prefill {
+        done: total,
+        total,
+        reused: 0,
+    });
+    let counting = last == "count";
+    let pieces: Box<dyn Iterator<Item = String> + Send> = match last {
+        "count" => Box::new((1_u32..).map(|n| format!("{n} "))),
+        "fail" => Box::new(["par".to_owned(), "tial".to_owned()].into_iter()),
+        text => Box::new(
+            text.split_inclusive(' ')
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+                .into_iter(),
+        ),
+    };
+    let (mut text, mut count, mut finish) = (String::new(), 0, FinishReason::Stop);
+    for piece in pieces {
+        if count == generation.max_tokens && !counting {
+            finish = FinishReason::Length;
+            break;
+        }
+        text.push_str(&piece);
+        count += 1;
+        sink(GenerationEvent::Text(piece));
+        let pause = if counting { PACE } else { Duration::ZERO };
+        match cancelled.recv_timeout(pause) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                finish = FinishReason::Cancelled;
+                break;
+            }
+        }
+    }
+    if last == "fail" {
+        let error = EngineError::ModelInvalid {
+            model: "fake".into(),
+            reason: "told to fail".into(),
+        };
+        sink(GenerationEvent::Failed(error));
+        return (text, None);
+    }
+    let usage = Usage {
+        prompt_tokens: total,
+        reused_tokens: 0,
+        completion_tokens: count,
+    };
+    let generated = Generated {
+        finish,
+        usage,
+        timings: Timings::default(),
+        text: text.clone(),
+        reasoning: String::new(),
+    };
+    sink(GenerationEvent::Done(generated));
+    (text, Some(finish))
+}
+
+struct FakeTicket(Mutex<Option<Sender<()>>>);
+
+impl Ticket for FakeTicket {
+    fn cancel(&self) {
+        self.0.lock().unwrap().take();
+    }
+}
