@@ -110,12 +110,13 @@ impl<'a> Reader<'a> {
     ) -> Reader<'a> {
         let created_at_ms = milliseconds(conversation.get("create_time")).unwrap_or(now_ms);
         let name = text(conversation.get("conversation_id")).or(text(conversation.get("id")));
-        let id = name.and_then(uuid).map(ChatId::from_bytes).unwrap_or_else(|| {
+        let id = uuid(name.unwrap_or_default()).unwrap_or_else(|| {
             let first_node = mapping.keys().next().map_or("", String::as_str);
             let title = text(conversation.get("title")).unwrap_or_default();
-            let parts = [name.unwrap_or_default(), title, first_node].map(str::as_bytes);
-            ChatId::from_bytes(digest(&[b"chatgpt", parts[0], parts[1], parts[2]]))
+            let [name, title, node] = [name.unwrap_or_default(), title, first_node].map(str::as_bytes);
+            digest(&[b"chatgpt", name, title, node])
         });
+        let id = ChatId::from_bytes(id);
         Reader {
             conversation,
             mapping,
@@ -141,12 +142,12 @@ impl<'a> Reader<'a> {
             };
             let mut reasoning = step.reasoning;
             let mut parent = step.parent;
-            if let Some(message) = node.get("message").filter(|message| message.is_object()) {
-                if let Some(mut record) = self.message(step.node, message, &mut reasoning) {
-                    record.parent = parent;
-                    parent = Some(record.id);
-                    messages.push(record);
-                }
+            if let Some(message) = node.get("message").filter(|message| message.is_object())
+                && let Some(mut record) = self.message(step.node, message, &mut reasoning)
+            {
+                record.parent = parent;
+                parent = Some(record.id);
+                messages.push(record);
             }
             if let Some(id) = parent {
                 stands.insert(step.node.to_owned(), Value::String(id.to_string()));

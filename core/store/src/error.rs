@@ -136,7 +136,7 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn not_found(what: &'static str, id: impl ToString) -> StoreError {
+    pub(crate) fn not_found(what: &'static str, id: impl std::fmt::Display) -> StoreError {
         StoreError::NotFound {
             what,
             id: id.to_string(),

@@ -169,23 +169,22 @@ impl<'t> Importer<'t> {
             .prepare_cached("SELECT seq, updated_at_ms FROM chat WHERE id = ?1")?
             .query_row([record.id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let chat = match existing {
-            Some((seq, _)) => seq,
-            None => {
-                self.transaction
-                    .prepare_cached(
-                        "INSERT INTO chat (id, title, created_at_ms, updated_at_ms, metadata)
-                         VALUES (?1, ?2, ?3, ?4, ?5)",
-                    )?
-                    .execute((
-                        record.id,
-                        &record.title,
-                        created_at_ms,
-                        updated_at_ms,
-                        metadata(record.metadata.as_deref())?,
-                    ))?;
-                self.transaction.last_insert_rowid()
-            }
+        let chat = if let Some((seq, _)) = existing {
+            seq
+        } else {
+            self.transaction
+                .prepare_cached(
+                    "INSERT INTO chat (id, title, created_at_ms, updated_at_ms, metadata)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute((
+                    record.id,
+                    &record.title,
+                    created_at_ms,
+                    updated_at_ms,
+                    metadata(record.metadata.as_deref())?,
+                ))?;
+            self.transaction.last_insert_rowid()
         };
         let added_before = self.report.messages_added;
         let mut places = HashMap::with_capacity(record.messages.len());

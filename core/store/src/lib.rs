@@ -26,6 +26,9 @@ mod statistics;
 mod store;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
+
 pub use chats::{Chat, ChatQuery, ChatSummary, NewChat};
 pub use error::StoreError;
 pub use export::{ChatSelection, EXPORT_FORMAT, EXPORT_VERSION, ExportReport};

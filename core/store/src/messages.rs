@@ -324,11 +324,12 @@ impl Store {
             return Err(StoreError::Invalid("a finished message is not streaming".into()));
         }
         let metadata = metadata_text(&finished.metadata)?;
+        let mut message = self.message(id)?;
+        if message.status != MessageStatus::Streaming {
+            return Err(not_streaming(id, message.status));
+        }
         let transaction = self.transaction()?;
         let place = place(&transaction, id)?;
-        if place.status != MessageStatus::Streaming {
-            return Err(not_streaming(id, place.status));
-        }
         transaction
             .prepare_cached(
                 "UPDATE message SET text = ?2, reasoning = ?3, status = ?4, metadata = ?5, updated_at_ms = ?6
@@ -347,7 +348,12 @@ impl Store {
             .prepare_cached("UPDATE chat SET updated_at_ms = max(updated_at_ms, ?2) WHERE seq = ?1")?
             .execute((place.chat, finished.finished_at_ms))?;
         transaction.commit()?;
-        self.message(id)
+        message.text = finished.text;
+        message.reasoning = finished.reasoning;
+        message.status = finished.status;
+        message.metadata = finished.metadata;
+        message.updated_at_ms = finished.finished_at_ms;
+        Ok(message)
     }
 
     /// Marks messages that were streaming when the last engine ended as [`MessageStatus::Interrupted`]; says how

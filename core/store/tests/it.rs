@@ -1,5 +1,5 @@
 //! The store as its users see it, on real files.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::format_push_string)]
 
 #[path = "it/chats.rs"]
 mod chats;

@@ -87,15 +87,14 @@ impl Header {
             Protection::Keychain { service, account } => {
                 // Named after the database, so that no profile ever takes or removes another one's entry.
                 let account = format!("{account}#{database}");
-                let key = match place.keychain.get(service, &account)? {
-                    Some(secret) => keychain_key(&secret)?,
-                    None => {
-                        let key = random_secret()?;
-                        place
-                            .keychain
-                            .set(service, &account, to_hex(&key[..]).as_bytes())?;
-                        key
-                    }
+                let key = if let Some(secret) = place.keychain.get(service, &account)? {
+                    keychain_key(&secret)?
+                } else {
+                    let key = random_secret()?;
+                    place
+                        .keychain
+                        .set(service, &account, to_hex(&key[..]).as_bytes())?;
+                    key
                 };
                 (
                     Wrapping::Keychain {

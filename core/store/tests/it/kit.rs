@@ -14,9 +14,12 @@ use zeroize::Zeroizing;
 
 pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
 
+/// Secrets by service and account.
+type Entries = HashMap<(String, String), Vec<u8>>;
+
 /// A keychain in memory, shared by its clones.
 #[derive(Clone, Default)]
-pub(crate) struct MemoryKeychain(pub(crate) Arc<Mutex<HashMap<(String, String), Vec<u8>>>>);
+pub(crate) struct MemoryKeychain(pub(crate) Arc<Mutex<Entries>>);
 
 impl Keychain for MemoryKeychain {
     fn get(&self, service: &str, account: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {

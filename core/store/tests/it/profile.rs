@@ -120,7 +120,7 @@ fn a_key_file_is_private_and_lies_elsewhere() {
         mode(0o600);
         for file in fs::read_dir(&profile.dir).unwrap() {
             let file = file.unwrap();
-            let private = file.metadata().unwrap().permissions().mode() & 0o077 == 0;
+            let private = file.metadata().unwrap().permissions().mode().trailing_zeros() >= 6;
             assert!(private || file.file_name() == "engine.lock", "{file:?}");
         }
     }
