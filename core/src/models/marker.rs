@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Name of the marker inside a model's folder.
 pub(crate) const FILE_NAME: &str = "manifest.json";
+/// Source of files that a person put there.
+pub(crate) const FOUND: &str = "found in its folder";
 const SCHEMA: u32 = 1;
 const MAX_BYTES: u64 = 1 << 20;
 

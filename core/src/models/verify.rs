@@ -1,10 +1,17 @@
 //! Reading a model's files again and comparing their digests.
 
 use super::digest::Sha256Hex;
-use super::error::ModelError;
+use super::error::{ModelError, wrong_digest};
 use super::events::PullEvent;
-use super::store::ModelStore;
+use super::files;
+use super::manifest::Manifest;
+use super::marker::{FOUND, Installed, InstalledFile};
+use super::pull::LockWait;
+use super::pull::partial::digest_of;
+use super::pull::progress::Reporter;
+use super::store::{ModelState, ModelStore};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 /// What a verification found.
@@ -40,20 +47,106 @@ impl ModelStore {
     /// files were put there by hand and are right becomes ready. Progress comes as [`PullEvent::Progress`].
     ///
     /// # Errors
-    /// [`ModelError::NotReady`] when nothing is here to verify; [`ModelError::Cancelled`]; [`ModelError::Io`].
-    #[allow(clippy::unused_async)]
+    /// [`ModelError::NotReady`] when nothing is here to verify, or nobody states what it must be;
+    /// [`ModelError::Busy`] while it is being pulled; [`ModelError::Cancelled`]; [`ModelError::Io`].
     pub async fn verify(
         &self,
         id: &str,
-        _cancel: &CancellationToken,
-        _events: &mut (dyn FnMut(PullEvent) + Send),
+        cancel: &CancellationToken,
+        events: &mut (dyn FnMut(PullEvent) + Send),
     ) -> Result<VerifyReport, ModelError> {
-        self.ready(id)?;
+        let manifest = self.manifest(id)?;
+        let folder = self.model_folder(id);
+        let (state, _) = self.state_of(&manifest)?;
+        if state == ModelState::Absent {
+            return Err(ModelError::NotReady {
+                id: id.into(),
+                state: state.to_string(),
+            });
+        }
+        let mut report = Reporter::new(id, manifest.size_bytes(), cancel, events);
+        let _lock = self.lock(id, LockWait::Fail, &mut report).await?;
+        let (state, marker) = self.state_of(&manifest)?;
+        // What the catalogue pins comes before what a file on disk says of itself.
+        let wanted: Vec<(String, Option<Sha256Hex>)> = manifest
+            .files
+            .iter()
+            .map(|file| {
+                let recorded = marker
+                    .iter()
+                    .flat_map(|marker| &marker.files)
+                    .find(|have| have.name == file.name);
+                (
+                    file.name.clone(),
+                    file.sha256.or(recorded.map(|have| have.sha256)),
+                )
+            })
+            .collect();
+        if wanted.iter().any(|(_, expected)| expected.is_none()) {
+            return Err(ModelError::NotReady {
+                id: id.into(),
+                state: state.to_string(),
+            });
+        }
+        let mut checks = Vec::new();
+        for (name, expected) in wanted {
+            let path = folder.join(&name);
+            let size = files::size_of(&path).map_err(ModelError::io(&path))?;
+            let actual = match size {
+                Some(_) => Some(digest_of(&path, &name, &mut report).await?),
+                None => None,
+            };
+            report.file_done(size.unwrap_or(0));
+            checks.push(FileCheck {
+                name,
+                size,
+                expected,
+                actual,
+                ok: actual.is_some() && actual == expected,
+            });
+        }
+        let wrong = checks.iter().find(|check| !check.ok);
+        let adopted = match (marker, wrong) {
+            (None, None) => {
+                Self::record(&manifest, &folder, &checks)?;
+                true
+            }
+            (None, Some(_)) => false,
+            (Some(mut marker), wrong) => {
+                let damaged = wrong.map(explain);
+                if marker.damaged != damaged {
+                    marker.damaged = damaged;
+                    marker.write(&folder)?;
+                }
+                false
+            }
+        };
         Ok(VerifyReport {
             id: id.into(),
-            ok: false,
-            adopted: false,
-            files: Vec::new(),
+            ok: wrong.is_none(),
+            adopted,
+            files: checks,
         })
+    }
+
+    fn record(manifest: &Manifest, folder: &Path, checks: &[FileCheck]) -> Result<(), ModelError> {
+        let verified = checks
+            .iter()
+            .filter_map(|check| {
+                Some(InstalledFile {
+                    name: check.name.clone(),
+                    size: check.size?,
+                    sha256: check.actual?,
+                })
+            })
+            .collect();
+        Installed::new(manifest, verified, FOUND.into(), None).write(folder)
+    }
+}
+
+fn explain(check: &FileCheck) -> String {
+    match (check.expected, check.actual) {
+        (Some(expected), Some(actual)) => wrong_digest(&check.name, expected, actual),
+        _ => format!("{} is missing", check.name),
     }
 }
