@@ -252,7 +252,7 @@ impl ModelStore {
                 report.source(name);
                 let wanted =
                     pinned(manifest).ok_or_else(|| Stop::refused("the manifest states no digest"))?;
-                let opened = packages::open(&self.options, source, folder, report).await?;
+                let opened = packages::open(&self.options, source, folder, report.cancel()).await?;
                 (Opened::Packages(opened), wanted)
             }
         };
@@ -371,6 +371,7 @@ async fn fetch_file(
     report: &mut Reporter<'_>,
 ) -> Result<(), Stop> {
     let mut partial = Partial::open(folder, wanted, report).await?;
+    let mut repeated = false;
     loop {
         let result = match opened {
             Opened::Folder(source) => source.fetch(&mut partial, report).await,
@@ -380,17 +381,17 @@ async fn fetch_file(
         partial.flush().await?;
         result?;
         report.flush();
-        let continued = partial.is_continued();
+        let again = partial.is_continued() && !std::mem::replace(&mut repeated, true);
         let (mut wrong, actual) = match partial.finish().await? {
             Ok(()) => return Ok(()),
             Err(wrong) => wrong,
         };
         let reason = wrong_digest(&wanted.name, wanted.sha256, actual);
         wrong.restart().await?;
-        if !continued {
+        if !again {
             return Err(Stop::wrong_content(reason));
         }
-        // The fault may lie in what was there before: once more from the first byte.
+        // The fault may lie in how bytes of different times were joined: once more from the first byte.
         report.restarted(&reason);
         partial = wrong;
     }

@@ -13,6 +13,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Longest chain of redirections to follow.
 const MAX_REDIRECTS: usize = 8;
@@ -157,7 +158,7 @@ impl Http {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (reason, asked) = match self.try_json(url, report).await {
+            let (reason, asked) = match self.try_json(url, report.cancel()).await {
                 Ok(value) => return Ok(value),
                 Err(Attempt::Stop(stop)) => return Err(stop),
                 Err(Attempt::NoConnection(reason) | Attempt::Restart(reason)) => {
@@ -177,8 +178,12 @@ impl Http {
         }
     }
 
-    async fn try_json(&self, url: &Url, report: &Reporter<'_>) -> Result<Option<serde_json::Value>, Attempt> {
-        let (response, _) = self.get(url, HeaderMap::new(), report).await?;
+    async fn try_json(
+        &self,
+        url: &Url,
+        cancel: &CancellationToken,
+    ) -> Result<Option<serde_json::Value>, Attempt> {
+        let (response, _) = self.get(url, HeaderMap::new(), cancel).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -186,7 +191,7 @@ impl Http {
         }
         let mut body = Vec::new();
         let mut stream = response.bytes_stream();
-        while let Some(chunk) = self.patiently(report, stream.next()).await? {
+        while let Some(chunk) = self.patiently(cancel, stream.next()).await? {
             body.extend_from_slice(&chunk.map_err(|error| Attempt::Broken(explain(&error), None))?);
             if body.len() > MAX_JSON_BYTES {
                 return Err(Stop::wrong_content("the answer is absurdly large").into());
@@ -217,7 +222,7 @@ impl Http {
                 insert(&mut headers, header::IF_RANGE, tag);
             }
         }
-        let (response, linked) = self.get(url, headers, report).await?;
+        let (response, linked) = self.get(url, headers, report.cancel()).await?;
         check_linked(&linked, partial)?;
         let tag = text(response.headers(), &header::ETAG).map(str::to_owned);
         let size = partial.wanted().size;
@@ -231,7 +236,8 @@ impl Http {
         }
         match response.status() {
             StatusCode::PARTIAL_CONTENT if start > 0 => {
-                check_range(&response, start, size, known_tag, tag.as_ref())?
+                check_range(&response, start, size, known_tag, tag.as_ref())?;
+                partial.mark_continued();
             }
             StatusCode::PARTIAL_CONTENT => {
                 return Err(Stop::wrong_content("the server sends a part of the file unasked").into());
@@ -269,7 +275,7 @@ impl Http {
         let wanted = partial.wanted().clone();
         let mut stream = response.bytes_stream();
         loop {
-            let Some(chunk) = self.patiently(report, stream.next()).await? else {
+            let Some(chunk) = self.patiently(report.cancel(), stream.next()).await? else {
                 if partial.is_whole() {
                     return Ok(());
                 }
@@ -294,13 +300,13 @@ impl Http {
         &self,
         url: &Url,
         headers: HeaderMap,
-        report: &Reporter<'_>,
+        cancel: &CancellationToken,
     ) -> Result<(Response, HeaderMap), Attempt> {
         let mut target = url.clone();
         let mut first = None;
         for _ in 0..=MAX_REDIRECTS {
             let request = self.client.get(target.clone()).headers(headers.clone()).send();
-            let response = self.patiently(report, request).await?.map_err(|error| {
+            let response = self.patiently(cancel, request).await?.map_err(|error| {
                 if error.is_connect() {
                     Attempt::NoConnection(explain(&error))
                 } else if error.is_builder() || error.is_redirect() {
@@ -330,10 +336,14 @@ impl Http {
     }
 
     /// Waits for the other side, but not for ever, and not when told to stop.
-    async fn patiently<T>(&self, report: &Reporter<'_>, work: impl Future<Output = T>) -> Result<T, Attempt> {
+    async fn patiently<T>(
+        &self,
+        cancel: &CancellationToken,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Attempt> {
         tokio::select! {
             biased;
-            () = report.cancel().cancelled() => Err(ModelError::Cancelled.into()),
+            () = cancel.cancelled() => Err(ModelError::Cancelled.into()),
             done = tokio::time::timeout(self.read_timeout, work) => done.map_err(|_| {
                 Attempt::Broken(format!("nothing came for {:?}", self.read_timeout), None)
             }),

@@ -19,6 +19,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
 
 /// How often to look how far pip is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -38,7 +39,7 @@ pub(crate) async fn open<'a>(
     options: &'a StoreOptions,
     source: &'a PackagesSource,
     folder: &Path,
-    report: &Reporter<'_>,
+    cancel: &CancellationToken,
 ) -> Result<Packages<'a>, Stop> {
     let scratch = scratch_path(folder);
     fs::create_dir_all(&scratch).map_err(ModelError::io(&scratch))?;
@@ -50,7 +51,7 @@ pub(crate) async fn open<'a>(
             fs::remove_dir_all(entry.path()).map_err(ModelError::io(&scratch))?;
         }
     }
-    let python = find_python(options, &scratch, report).await?;
+    let python = find_python(options, &scratch, cancel).await?;
     Ok(Packages {
         source,
         python,
@@ -214,7 +215,7 @@ fn same_package(a: &PackagePart, b: &PackagePart) -> bool {
 async fn find_python(
     options: &StoreOptions,
     scratch: &Path,
-    report: &Reporter<'_>,
+    cancel: &CancellationToken,
 ) -> Result<OsString, Stop> {
     let names: Vec<OsString> = match &options.python {
         Some(path) => vec![path.into()],
@@ -232,7 +233,7 @@ async fn find_python(
             .status();
         let status = tokio::select! {
             biased;
-            () = report.cancel().cancelled() => return Err(ModelError::Cancelled.into()),
+            () = cancel.cancelled() => return Err(ModelError::Cancelled.into()),
             status = check => status,
         };
         match status {

@@ -91,7 +91,7 @@ pub(crate) struct Partial {
     hasher: Sha256,
     len: u64,
     journal: Journal,
-    /// Bytes of an earlier run or source are part of it.
+    /// Bytes of an earlier run or answer are part of it.
     continued: bool,
 }
 
@@ -168,8 +168,13 @@ impl Partial {
         self.len == self.wanted.size
     }
 
+    /// Whether its bytes are of one piece, or were joined from different runs or answers.
     pub(crate) fn is_continued(&self) -> bool {
         self.continued
+    }
+
+    pub(crate) fn mark_continued(&mut self) {
+        self.continued = true;
     }
 
     /// The entity tag that was stated for the bytes here by this address.
