@@ -185,6 +185,13 @@ impl ModelStore {
                 }
             }
         }
+        if self.options.offline && failures.is_empty() {
+            failures.push(SourceFailure {
+                source: "network".into(),
+                kind: FailureKind::Unreachable,
+                reason: "not asked, as this machine is to stay offline".into(),
+            });
+        }
         Err(PullError::AllSourcesFailed {
             id: manifest.id.clone(),
             failures,
