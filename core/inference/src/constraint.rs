@@ -145,3 +145,165 @@ impl Constraint {
 fn parser_error(error: impl fmt::Display) -> ConstraintError {
     ConstraintError::Parser(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::decoder::Architecture;
+    use crate::gguf::{GgmlType, GgufFile};
+    use crate::testing::{END, VOCABULARY, tiny};
+    use crate::tokenizer::{EncodeOptions, Tokenizer};
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::from_gguf(&tiny(Architecture::Llama, GgmlType::F32, 0)).unwrap()
+    }
+
+    fn factory() -> ConstraintFactory {
+        ConstraintFactory::new(&tokenizer().tok_env()).unwrap()
+    }
+
+    /// How many bytes of `text` are allowed, a token a byte.
+    fn accepted(schema: &Value, text: &str) -> usize {
+        let mut constraint = factory().json_schema(schema).unwrap();
+        for (at, byte) in text.bytes().enumerate() {
+            if constraint.is_complete() || !constraint.allows(byte.into()).unwrap() {
+                return at;
+            }
+            constraint.commit(byte.into()).unwrap();
+        }
+        text.len()
+    }
+
+    #[track_caller]
+    fn check(schema: &Value, text: &str, expected: usize) {
+        assert_eq!(accepted(schema, text), expected, "of {text}");
+    }
+
+    #[test]
+    fn only_valid_json_is_allowed() {
+        let schema = json!({
+            "type": "object",
+            "properties": { "age": { "type": "integer", "minimum": 3, "maximum": 20 } },
+            "required": ["age"],
+            "additionalProperties": false,
+        });
+        check(&schema, r#"{"age":12}"#, 10);
+        check(&schema, r#"{ "age": 12 }"#, 13);
+        check(&schema, r#"{"age":21}"#, 8);
+        check(&schema, r#"{"name":1}"#, 2);
+        check(&schema, "{}", 1);
+        check(&schema, "[1]", 0);
+    }
+
+    #[test]
+    fn white_space_cannot_go_on() {
+        let schema = json!({ "type": "array", "items": { "type": "integer" } });
+        check(&schema, "[  1]", 2);
+        check(&schema, "[\n\n1]", 2);
+        check(&schema, "[\n    1\n]", 9);
+        check(&schema, &format!("[\n{}1]", " ".repeat(40)), 26);
+        // Nor can the caller's schema open that door.
+        let schema = json!({ "type": "array", "x-guidance": { "whitespace_pattern": " *" } });
+        check(&schema, "[  1]", 2);
+    }
+
+    #[test]
+    fn the_mask_agrees_with_the_check() {
+        let schema = json!({ "type": "object", "properties": { "hell": { "enum": ["he", "th", 4] } } });
+        let mut constraint = factory().json_schema(&schema).unwrap();
+        for byte in r#"{"hell":"th"}"#.bytes() {
+            let mask = constraint.mask().unwrap();
+            for token in 0..VOCABULARY as u32 {
+                let allowed =
+                    constraint.allows(token).unwrap() || token == END && constraint.may_end().unwrap();
+                assert_eq!(
+                    mask.is_allowed(token),
+                    allowed,
+                    "token {token} before {}",
+                    char::from(byte)
+                );
+            }
+            constraint.commit(byte.into()).unwrap();
+        }
+        assert!(constraint.may_end().unwrap() && constraint.is_complete());
+    }
+
+    #[test]
+    fn what_must_come_is_known_without_asking() {
+        let schema = json!({ "const": "hello" });
+        let mut constraint = factory().json_schema(&schema).unwrap();
+        let forced = constraint.forced();
+        assert_eq!(tokenizer().decode(&forced), b"\"hello\"");
+        for token in forced {
+            constraint.commit(token).unwrap();
+        }
+        assert!(constraint.is_complete());
+    }
+
+    #[test]
+    fn unusable_schemas_are_refused_before_anything_runs() {
+        for schema in [
+            json!({ "type": "strange" }),
+            json!({ "type": "integer", "minimum": 5, "maximum": 4 }),
+            json!({ "type": "string", "pattern": "(" }),
+            json!({ "$ref": "https://example.com/schema.json" }),
+            json!({ "type": "object", "patternProperties": 5 }),
+            json!(false),
+            json!("object"),
+            json!(null),
+        ] {
+            let error = factory().json_schema(&schema).map(|_| ()).unwrap_err();
+            assert!(
+                matches!(&error, ConstraintError::Schema(why) if !why.is_empty()),
+                "{schema}: {error:?}"
+            );
+        }
+        assert!(factory().json_schema(&json!(true)).is_ok());
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test is told by its environment where the models lie"
+    )]
+    fn a_token_of_a_real_vocabulary_costs_microseconds() {
+        let models =
+            std::env::var_os("HEARTH_TEST_MODELS").expect("HEARTH_TEST_MODELS names the models' folder");
+        let path = "smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf";
+        let file = GgufFile::open(&std::path::Path::new(&models).join(path)).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&file).unwrap();
+        let factory = ConstraintFactory::new(&tokenizer.tok_env()).unwrap();
+        let schema = json!({
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "fact": { "type": "string" },
+                    "kind": { "enum": ["constraint", "biography", "preference", "event", "context"] },
+                    "confidence": { "type": "number" },
+                },
+                "required": ["fact", "kind", "confidence"],
+                "additionalProperties": false,
+            },
+        });
+        let fact = r#"{"fact": "Prefers trains to planes, and tea to coffee", "kind": "preference", "confidence": 0.8}"#;
+        let text = format!("[{}]", [fact; 8].join(", "));
+        let tokens = tokenizer.encode(&text, EncodeOptions::TEXT);
+        let mut constraint = factory.json_schema(&schema).unwrap();
+        let mut spent = Duration::ZERO;
+        for &token in &tokens {
+            let start = Instant::now();
+            assert!(constraint.allows(token).unwrap());
+            constraint.commit(token).unwrap();
+            constraint.forced();
+            spent += start.elapsed();
+        }
+        assert!(constraint.is_complete());
+        let each = spent / tokens.len() as u32;
+        println!("{} tokens, {each:?} each", tokens.len());
+        // The target is 100 µs; a busy machine gets room.
+        assert!(each < Duration::from_millis(1), "{each:?} a token");
+    }
+}

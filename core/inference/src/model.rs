@@ -107,6 +107,7 @@ impl LanguageModel {
     /// Loads a GGUF file. Blocks for the time this takes (seconds for large files).
     ///
     /// The window is 8,192 tokens where the options name none and the model allows it.
+    #[expect(clippy::needless_pass_by_value, reason = "options are made for one load")]
     pub fn load(path: &Path, options: LoadOptions) -> Result<Self, LoadError> {
         let file = GgufFile::open(path)?;
         let (decoder, info) = load::open(&file, &options)?;

@@ -435,7 +435,7 @@ mod tests {
         }
         let mut logits = [4.0, 4.0, -4.0, 4.0];
         sampler.penalise(&mut logits);
-        assert_eq!(logits, [4.0, 2.0, -8.0, 4.0]);
+        assert_eq!(logits.map(|logit| logit as i32), [4, 2, -8, 4]);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 const SMOLLM2: &str = "smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf";
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
-const GEMMA3: &str = "gemma-3-270m-q4_k_m/gemma-3-270m-q4_k_m.gguf";
 
 #[expect(
     clippy::disallowed_methods,
@@ -172,22 +171,11 @@ fn big_qwen2_names_paris() {
 }
 
 #[test]
-fn big_gemma3_goes_on_sensibly() {
-    // Not tuned for chat: it continues text.
-    let model = load(GEMMA3);
-    let tokens = model.tokenize("The capital of France is", EncodeOptions::PROMPT);
-    let done = run(&model, greedy(tokens, 8)).unwrap();
-    assert!(done.text.contains("Paris"), "{}", done.text);
-}
-
-#[test]
 fn big_the_reference_names_paris() {
-    for model in [SMOLLM2, QWEN2] {
-        let options = LoadOptions {
-            context_length: Some(256),
-            device: DevicePreference::CpuReference,
-            ..LoadOptions::default()
-        };
-        names_paris(&LanguageModel::load(&path(model), options).unwrap());
-    }
+    let options = LoadOptions {
+        context_length: Some(256),
+        device: DevicePreference::CpuReference,
+        ..LoadOptions::default()
+    };
+    names_paris(&LanguageModel::load(&path(QWEN2), options).unwrap());
 }

@@ -127,7 +127,10 @@ impl Generation {
         } else {
             Logits::None
         };
-        self.forward(machine, cache, &self.prompt[self.prefilled..end].to_vec(), wanted)?;
+        let prompt = std::mem::take(&mut self.prompt);
+        let outcome = self.forward(machine, cache, &prompt[self.prefilled..end], wanted);
+        self.prompt = prompt;
+        outcome?;
         self.prefilled = end;
         if end == self.prompt.len() {
             self.prefill_end = Some(Instant::now());

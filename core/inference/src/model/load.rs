@@ -5,7 +5,7 @@ use super::{DevicePreference, LoadError, LoadOptions};
 use crate::decoder::candle::{self, CandleDecoder, Precision, open_device};
 use crate::decoder::cpu::{self, CpuDecoder};
 use crate::decoder::{Decoder, DecoderConfig, DecoderError};
-use crate::gguf::{GgmlType, GgufFile};
+use crate::gguf::{GgmlType, GgufFile, TensorInfo};
 use candle_core::Device;
 
 /// Window in tokens, for each slot, when none is asked for and the model allows more.
@@ -137,7 +137,7 @@ fn main_type(file: &GgufFile) -> GgmlType {
         let tensors = file.tensors().iter();
         tensors
             .filter(|tensor| tensor.ggml_type == wanted)
-            .map(|tensor| tensor.element_count())
+            .map(TensorInfo::element_count)
             .sum()
     };
     GgmlType::ALL

@@ -14,7 +14,7 @@ use crate::sampling::SamplingOptions;
 use crate::testing::{self, tiny};
 
 /// Longer than any step of a test takes, so that a hang fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A request's events, in order.
 struct Events {

@@ -62,10 +62,7 @@ fn our_kernels_compute_what_candle_does() {
             let error = relative_error(&found, &expected);
             println!("{family:?} {matrices:?}: {error}");
             // Ours round activations to 8 bits, and floats too; a wrong rotation or mask is off by half and more.
-            assert!(
-                error < 0.1,
-                "{family:?} {matrices:?}: relative error {error}"
-            );
+            assert!(error < 0.1, "{family:?} {matrices:?}: relative error {error}");
         }
     }
 }
@@ -136,4 +133,40 @@ fn bad_arguments_are_errors_and_change_nothing() {
     assert_eq!(decoder.slot_len(0), 2);
     decoder.forward(0, &[1; 298], Logits::Last, &mut out).unwrap();
     assert_eq!((decoder.slot_len(0), out.len()), (300, VOCABULARY));
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is told by its environment where the models lie"
+)]
+fn big_real_models_agree() {
+    let models = std::env::var_os("HEARTH_TEST_MODELS").expect("HEARTH_TEST_MODELS names the models' folder");
+    for model in [
+        "smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "qwen2.5-coder-0.5b-instruct-q4_k_m/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        "gemma-3-270m-q4_k_m/gemma-3-270m-q4_k_m.gguf",
+    ] {
+        let file = GgufFile::open(&std::path::Path::new(&models).join(model)).unwrap();
+        let tokenizer = crate::tokenizer::Tokenizer::from_gguf(&file).unwrap();
+        let text =
+            "The capital of France is Paris, and the capital of Italy is Rome. Trains run between them every";
+        let tokens = tokenizer.encode(text, crate::tokenizer::EncodeOptions::PROMPT);
+        let run = |decoder: &mut dyn Decoder| {
+            let mut out = Vec::new();
+            decoder.forward(0, &tokens, Logits::Last, &mut out).unwrap();
+            let best = crate::sampling::likeliest(&out).unwrap();
+            println!(
+                "{model}: {:?}",
+                String::from_utf8_lossy(tokenizer.token_bytes(best))
+            );
+            out
+        };
+        let expected = run(&mut candle(&file));
+        let load = |precision| CandleDecoder::load(&file, &OPTIONS, &Device::Cpu, precision).unwrap();
+        let rounded = relative_error(&run(&mut load(Precision::Quantized)), &expected);
+        let ours = relative_error(&run(&mut cpu(&file)), &expected);
+        println!("{model}: candle rounded {rounded}, ours {ours}");
+        assert!(rounded < 0.1 && ours < 0.1);
+    }
 }

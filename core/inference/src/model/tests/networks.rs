@@ -6,9 +6,13 @@ use super::*;
 use crate::testing::FAMILIES;
 
 fn load(family: Architecture) -> LanguageModel {
+    load_on(family, DevicePreference::Cpu)
+}
+
+fn load_on(family: Architecture, device: DevicePreference) -> LanguageModel {
     let file = tiny(family, GgmlType::Q8_0, 5);
     let options = LoadOptions {
-        device: DevicePreference::CpuReference,
+        device,
         ..LoadOptions::default()
     };
     let (decoder, info) = load::open(&file, &options).unwrap();
@@ -24,7 +28,8 @@ fn prompt(model: &LanguageModel, text: &str) -> Vec<u32> {
 #[test]
 fn a_reused_prefix_gives_the_same_answer() {
     for family in FAMILIES {
-        let (model, other) = (load(family), load(family));
+        let reference = || load_on(family, DevicePreference::CpuReference);
+        let (model, other) = (reference(), reference());
         let first = prompt(&model, "hello there, this is the first turn of a chat");
         let reply = generate(&model, greedy(first.clone(), 20)).done();
         let mut turn = first;

@@ -9,11 +9,13 @@ use crate::decoder::DecoderError;
 use crate::testing::{END_THINK, THINK};
 
 fn texts(events: &[GenerateEvent]) -> Vec<&str> {
-    let text = |event| match event {
-        &GenerateEvent::Text(ref text) => Some(text.as_str()),
-        _ => None,
-    };
-    events.iter().filter_map(text).collect()
+    let mut texts = Vec::new();
+    for event in events {
+        if let GenerateEvent::Text(text) = event {
+            texts.push(text.as_str());
+        }
+    }
+    texts
 }
 
 #[test]
@@ -267,9 +269,12 @@ fn a_panic_fails_everybody_and_nobody_hangs() {
 
 #[test]
 fn a_failed_computation_fails_only_its_request() {
-    let hook = |call: &Call| match call.tokens.contains(&120) {
-        true => Err(DecoderError::Backend("no more memory".into())),
-        false => Ok(()),
+    let hook = |call: &Call| {
+        if call.tokens.contains(&120) {
+            Err(DecoderError::Backend("no more memory".into()))
+        } else {
+            Ok(())
+        }
     };
     let (model, _) = echo(Box::new(hook));
     let error = generate(&model, greedy(say("ax"), 50)).last().unwrap_err();
@@ -290,7 +295,7 @@ fn a_listener_that_panics_harms_nobody_else() {
             assert!(
                 !matches!(event, GenerateEvent::Text(_)),
                 "a defect of the listener"
-            )
+            );
         }),
     );
     assert_eq!(generate(&model, greedy(say("fine"), 50)).done().text, "fine");
