@@ -169,3 +169,22 @@ fn tensors_of_wrong_shapes_are_named() {
         assert!(error.contains(&name) && error.contains("[2, 3]"), "{error}");
     }
 }
+
+#[test]
+fn any_tokens_are_answered() {
+    for family in FAMILIES {
+        let model = load(family);
+        for round in 0..5u32 {
+            // Bytes that are no UTF-8, control tokens and thinking tags in any order.
+            let tokens = (0..60)
+                .map(|n| (n * n * 37 + n * round * 11) % testing::VOCABULARY as u32)
+                .collect();
+            let mut request = GenerateRequest::new(tokens, 40);
+            request.sampling.seed = Some(round.into());
+            request.sampling.temperature = 5.0;
+            request.sampling.top_k = 0;
+            let done = generate(&model, request).done();
+            assert!(done.completion_tokens <= 40 && done.prompt_tokens == 60);
+        }
+    }
+}
