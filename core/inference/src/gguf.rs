@@ -12,6 +12,8 @@ mod error;
 mod ggml_type;
 mod mapping;
 mod metadata;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ pub use self::ggml_type::GgmlType;
 pub use self::metadata::{ArrayValue, FromMetadata, MetadataType, MetadataValue, StringArray};
 
 use self::cursor::Cursor;
-use self::mapping::FileBytes;
+use self::mapping::{AlignedBytes, FileBytes};
 use self::metadata::Entry;
 
 /// The four bytes every GGUF file starts with.
@@ -97,8 +99,9 @@ impl GgufFile {
     }
 
     /// Checks a file that is already in memory.
+    #[allow(clippy::needless_pass_by_value, reason = "callers give the file away")]
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GgufError> {
-        Self::parse(FileBytes::Owned(bytes))
+        Self::parse(FileBytes::Owned(AlignedBytes::copy(&bytes)))
     }
 
     fn parse(bytes: FileBytes) -> Result<Self, GgufError> {

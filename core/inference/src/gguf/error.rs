@@ -87,8 +87,8 @@ pub enum GgufError {
         /// The tensor.
         tensor: String,
     },
-    /// `general.alignment` is no power of two or absurdly large.
-    #[error("general.alignment is {found}, not a power of two up to 65536: {DAMAGED}")]
+    /// `general.alignment` is no power of two, too small or absurdly large.
+    #[error("general.alignment is {found}, not a power of two from 8 to 65536: {DAMAGED}")]
     BadAlignment {
         /// The value.
         found: u64,

@@ -12,7 +12,25 @@ use super::GgufError;
 #[derive(Debug)]
 pub(super) enum FileBytes {
     Mapped(Mmap),
-    Owned(Vec<u8>),
+    Owned(AlignedBytes),
+}
+
+/// Bytes in memory that begin at a multiple of 8, as a mapping does, so that tensors are aligned.
+#[derive(Debug, Default)]
+pub(super) struct AlignedBytes {
+    words: Vec<u64>,
+    length: usize,
+}
+
+impl AlignedBytes {
+    pub(super) fn copy(bytes: &[u8]) -> Self {
+        let mut words = vec![0_u64; bytes.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self {
+            words,
+            length: bytes.len(),
+        }
+    }
 }
 
 impl FileBytes {
@@ -28,7 +46,7 @@ impl FileBytes {
         }
         // An empty file can't be mapped on every system.
         if metadata.len() == 0 {
-            return Ok(Self::Owned(Vec::new()));
+            return Ok(Self::Owned(AlignedBytes::default()));
         }
         // SAFETY: the mapping is read-only and private to this process's view. Another process that
         // truncates the file can end this one with a bus error, which `GgufFile` documents; model
@@ -63,7 +81,7 @@ impl Deref for FileBytes {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
-            Self::Owned(bytes) => bytes,
+            Self::Owned(bytes) => &bytemuck::cast_slice(&bytes.words)[..bytes.length],
         }
     }
 }

@@ -8,6 +8,8 @@ use super::{DEFAULT_ALIGNMENT, GgufError};
 
 /// Deepest nesting of arrays; real files have none.
 const MAX_ARRAY_DEPTH: usize = 4;
+/// The format asks for multiples of 8: less would misalign numbers in memory.
+const MIN_ALIGNMENT: u64 = 8;
 const MAX_ALIGNMENT: u64 = 65_536;
 
 /// The type of a metadata value, with the format's own numbers.
@@ -419,7 +421,7 @@ pub(super) fn alignment(metadata: &BTreeMap<String, Entry>, file: &[u8]) -> Resu
             expected: u64::EXPECTED,
         });
     };
-    if !found.is_power_of_two() || found > MAX_ALIGNMENT {
+    if !found.is_power_of_two() || !(MIN_ALIGNMENT..=MAX_ALIGNMENT).contains(&found) {
         return Err(GgufError::BadAlignment { found });
     }
     Ok(found as usize)
