@@ -15,6 +15,9 @@ pub(super) struct SentencePiece {
     /// The token of each single byte.
     byte_ids: [u32; 256],
     unknown: Option<u32>,
+    /// The bytes that stand before a space inside some token: elsewhere no token reaches over the
+    /// beginning of a run of spaces, so that text can be cut there.
+    joins_space: [bool; 256],
     add_space_prefix: bool,
     scratch: Mutex<Vec<Merger>>,
 }
@@ -27,11 +30,16 @@ impl SentencePiece {
             return Err(TokenizerError::inconsistent(problem));
         }
         let mut byte_ids = [NO_TOKEN; 256];
+        let mut joins_space = [false; 256];
         let mut unknown = file.get("tokenizer.ggml.unknown_token_id")?;
         for (id, kind) in vocabulary.ids() {
             match (kind, vocabulary.bytes(id)) {
                 (TokenKind::Byte, &[byte]) => byte_ids[usize::from(byte)] = id,
                 (TokenKind::Unknown, _) => unknown = unknown.or(Some(id)),
+                (TokenKind::Normal, bytes) => {
+                    let pairs = bytes.windows(2).filter(|pair| pair[1] == b' ' && pair[0] != b' ');
+                    pairs.for_each(|pair| joins_space[usize::from(pair[0])] = true);
+                }
                 _ => {}
             }
         }
@@ -39,6 +47,7 @@ impl SentencePiece {
             priorities: scores.into_iter().map(priority).collect(),
             byte_ids,
             unknown: unknown.filter(|&id| (id as usize) < vocabulary.len()),
+            joins_space,
             add_space_prefix: file.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
             scratch: Mutex::default(),
         })
@@ -69,7 +78,12 @@ impl SentencePiece {
             text.to_mut().insert(0, ' ');
         }
         for part in bounded_parts(&text) {
-            self.encode_part(vocabulary, part, &mut merger, ids);
+            let mut rest = part;
+            while !rest.is_empty() {
+                let (word, after) = rest.split_at(self.word_end(rest.as_bytes()));
+                self.encode_word(vocabulary, word, &mut merger, ids);
+                rest = after;
+            }
         }
         merger.clear();
         if let Ok(mut pool) = self.scratch.lock() {
@@ -77,7 +91,15 @@ impl SentencePiece {
         }
     }
 
-    fn encode_part(&self, vocabulary: &Vocabulary, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
+    /// Where the text may first be cut without changing its tokens.
+    fn word_end(&self, text: &[u8]) -> usize {
+        let cut = text
+            .windows(2)
+            .position(|pair| pair[1] == b' ' && pair[0] != b' ' && !self.joins_space[usize::from(pair[0])]);
+        cut.map_or(text.len(), |before| before + 1)
+    }
+
+    fn encode_word(&self, vocabulary: &Vocabulary, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
         merger.clear();
         for (position, character) in text.char_indices() {
             let length = character.len_utf8();

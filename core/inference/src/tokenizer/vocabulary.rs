@@ -56,7 +56,8 @@ impl Vocabulary {
     /// A vocabulary whose texts spell bytes with printable characters.
     pub(super) fn byte_level(file: &GgufFile) -> Result<Self, TokenizerError> {
         let byte_of = byte_level_table();
-        Self::read(file, |text, kind, bytes| {
+        let merged = [TokenKind::Normal, TokenKind::UserDefined];
+        Self::read(file, &merged, |text, kind, bytes| {
             match (kind, std::str::from_utf8(text)) {
                 (TokenKind::Normal | TokenKind::Byte, Ok(text)) => {
                     for character in text.chars() {
@@ -73,7 +74,8 @@ impl Vocabulary {
 
     /// A vocabulary whose texts write spaces as U+2581 and bytes as `<0x0A>`.
     pub(super) fn sentence_piece(file: &GgufFile) -> Result<Self, TokenizerError> {
-        Self::read(file, |text, kind, bytes| {
+        let merged = [TokenKind::Normal];
+        Self::read(file, &merged, |text, kind, bytes| {
             match (kind, std::str::from_utf8(text)) {
                 (TokenKind::Byte, Ok(text)) => match parse_byte_token(text) {
                     Some(byte) => bytes.push(byte),
@@ -92,8 +94,10 @@ impl Vocabulary {
         })
     }
 
+    /// `merged` are the kinds that merging can lead to.
     fn read(
         file: &GgufFile,
+        merged: &[TokenKind],
         decode: impl Fn(&[u8], TokenKind, &mut Vec<u8>),
     ) -> Result<Self, TokenizerError> {
         let texts: StringArray<'_> = file.require("tokenizer.ggml.tokens")?;
@@ -133,7 +137,7 @@ impl Vocabulary {
                 .map_err(|_| TokenizerError::inconsistent("the tokens' texts exceed 4 GiB"))?;
             vocabulary.ends.push(end);
             vocabulary.kinds.push(kind);
-            if matches!(kind, TokenKind::Normal | TokenKind::UserDefined) {
+            if merged.contains(&kind) {
                 vocabulary.index(id as u32);
             }
         }
