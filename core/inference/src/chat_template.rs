@@ -151,7 +151,7 @@ impl ChatTemplate {
             match Self::compile(source, TemplateOrigin::File, &bos, &eos) {
                 Ok(template) => return Ok(template),
                 Err(error) => {
-                    tracing::warn!(%error, "the model's chat template was replaced by a general one")
+                    tracing::warn!(%error, "the model's chat template was replaced by a general one");
                 }
             }
         }

@@ -41,6 +41,10 @@ pub(super) fn strftime_now(now: LocalTime) -> Value {
 }
 
 /// `tojson` as Python's `json.dumps` writes: spaces after separators, no escapes for HTML.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "filters take keyword arguments by value"
+)]
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     // Given in some templates; these are what happens anyway.

@@ -133,7 +133,7 @@ impl LocalTime {
             }
             Some('F') => write!(text, "{}", self.format("%Y-%m-%d")),
             Some('T') => write!(text, "{}", self.format("%H:%M:%S")),
-            Some('n') => write!(text, "\n"),
+            Some('n') => writeln!(text),
             Some('%') | None => write!(text, "%"),
             Some(other) => write!(text, "%{}{other}", if unpadded { "-" } else { "" }),
         };
