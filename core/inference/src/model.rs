@@ -30,7 +30,7 @@ pub use request::{
 
 use self::engine::Engine;
 use self::job::{Down, Job, Outlet, Plan};
-use crate::chat_template::{ChatMessage, ChatTemplate, RenderOptions, TemplateError};
+use crate::chat_template::{ChatMessage, ChatTemplate, RenderOptions, TemplateError, TemplateOrigin};
 use crate::constraint::{Constraint, ConstraintError, ConstraintFactory};
 use crate::decoder::Decoder;
 pub use crate::decoder::{DevicePreference, LoadOptions};
@@ -131,6 +131,12 @@ impl LanguageModel {
         template: ChatTemplate,
         info: ModelInfo,
     ) -> Result<Self, LoadError> {
+        let info = ModelInfo {
+            has_chat_template: template.origin() == TemplateOrigin::File,
+            chat_template: template.origin().description().to_owned(),
+            reasoning: template.mentions_thinking(),
+            ..info
+        };
         let (sender, receiver) = channel();
         let down = Down::default();
         let slice = load::prefill_slice(info.parameters);

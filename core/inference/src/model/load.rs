@@ -104,7 +104,6 @@ pub(super) fn open(
             (Box::new(decoder), name, detail)
         }
     };
-    let template: Option<&str> = file.get("tokenizer.chat_template")?;
     let info = ModelInfo {
         architecture: config.architecture.name().to_owned(),
         name: file.get("general.name")?,
@@ -125,8 +124,10 @@ pub(super) fn open(
         },
         memory: decoder.memory().into(),
         slots: decoder.slot_count(),
-        has_chat_template: template.is_some(),
-        reasoning: template.is_some_and(|template| template.contains("<think>")),
+        // Filled in from the template when the engine starts.
+        has_chat_template: false,
+        chat_template: String::new(),
+        reasoning: false,
     };
     Ok((decoder, info))
 }

@@ -80,8 +80,10 @@ pub struct ModelInfo {
     pub memory: MemoryEstimate,
     /// Conversations kept warm at once.
     pub slots: usize,
-    /// Whether the file brings a chat template.
+    /// Whether the file brings a chat template that works.
     pub has_chat_template: bool,
+    /// Where the chat template comes from, for people.
+    pub chat_template: String,
     /// Whether the model thinks in a marked block before it answers.
     pub reasoning: bool,
 }
