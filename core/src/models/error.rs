@@ -174,8 +174,7 @@ fn list(failures: &[SourceFailure]) -> String {
     if failures.is_empty() {
         return ": it has no source".into();
     }
-    failures
-        .iter()
-        .map(|failure| format!("\n  {}: {}", failure.source, failure.reason))
-        .collect()
+    failures.iter().fold(String::new(), |text, failure| {
+        format!("{text}\n  {}: {}", failure.source, failure.reason)
+    })
 }

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const MAX_STEM_BYTES: usize = 64;
 /// Longest name shown to people, in characters.
 const MAX_NAME_CHARS: usize = 100;
+/// Names of devices on Windows, whatever follows the first dot; some with a number.
+const RESERVED: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 /// Window that the memory estimate assumes, in tokens.
 const USUAL_WINDOW: usize = 8192;
 
@@ -294,8 +296,6 @@ fn sanitise(stem: &str) -> String {
         }
     }
     let id = id.trim_matches(['.', '-', '_']);
-    // Names of devices on Windows, whatever follows the first dot.
-    const RESERVED: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
     let first = id
         .split('.')
         .next()

@@ -262,10 +262,7 @@ impl ModelStore {
             .rev()
             .filter(|candidate| *candidate <= profile);
         let ids: Vec<&str> = match task {
-            Task::Chat => ordered
-                .flat_map(|candidate| candidate.chat_models())
-                .copied()
-                .collect(),
+            Task::Chat => ordered.flat_map(Profile::chat_models).copied().collect(),
             Task::Embedding => vec![EMBEDDING_MODEL],
             _ => Vec::new(),
         };

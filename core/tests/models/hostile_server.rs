@@ -339,8 +339,7 @@ async fn a_hub_that_states_another_digest_or_size_is_refused_before_any_byte() {
 async fn a_busy_server_is_asked_again_when_it_says_so() {
     let (starts, _, retries) = check_survives(|request, body| match request.number {
         0 => Reply::new("429 Too Many Requests", &[("Retry-After", "0")], b""),
-        1 => Reply::new("503 Service Unavailable", &[("Retry-After", "0")], b""),
-        2 => Reply::new("503 Service Unavailable", &[("Retry-After", "0")], b""),
+        1 | 2 => Reply::new("503 Service Unavailable", &[("Retry-After", "0")], b""),
         _ => Reply::honest(request, body),
     })
     .await;

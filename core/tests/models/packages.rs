@@ -116,7 +116,7 @@ async fn wheels_with_other_content_are_refused() {
     })
     .await;
     check_refused("not found", |shop, bytes| {
-        wheel(shop, "hearth-test-part0", &[("elsewhere.bin", bytes)])
+        wheel(shop, "hearth-test-part0", &[("elsewhere.bin", bytes)]);
     })
     .await;
 }

