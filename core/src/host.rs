@@ -31,6 +31,8 @@ struct Slot<M: ?Sized> {
     summary: Mutex<Option<LoadedModel>>,
     users: Arc<AtomicU32>,
     last_used: Mutex<Instant>,
+    /// Whether a loaded model still works; one that does not is loaded again.
+    works: fn(&M) -> bool,
     /// Held by whoever replaces the model.
     changing: tokio::sync::Mutex<()>,
 }
@@ -59,8 +61,9 @@ impl<M: ?Sized> Drop for Lease<M> {
 }
 
 impl<M: ?Sized + Send + Sync + 'static> Slot<M> {
-    fn new() -> Self {
+    fn new(works: fn(&M) -> bool) -> Self {
         Self {
+            works,
             loaded: Arc::new(RwLock::new(None)),
             summary: Mutex::new(None),
             users: Arc::new(AtomicU32::new(0)),
@@ -70,9 +73,12 @@ impl<M: ?Sized + Send + Sync + 'static> Slot<M> {
     }
 
     fn lease(&self, guard: OwnedRwLockReadGuard<Option<Loaded<M>>>, wanted: &Wanted) -> Option<Lease<M>> {
-        let guard =
-            OwnedRwLockReadGuard::try_map(guard, |loaded| loaded.as_ref().filter(|l| l.wanted == *wanted))
-                .ok()?;
+        let guard = OwnedRwLockReadGuard::try_map(guard, |loaded| {
+            loaded
+                .as_ref()
+                .filter(|l| l.wanted == *wanted && (self.works)(&l.model))
+        })
+        .ok()?;
         self.users.fetch_add(1, Ordering::Relaxed);
         *lock(&self.last_used) = Instant::now();
         Some(Lease {
@@ -160,8 +166,8 @@ impl ModelHost {
     pub(crate) fn new(loader: Arc<dyn ModelLoader>) -> Self {
         Self {
             loader,
-            chat: Arc::new(Slot::new()),
-            embedder: Arc::new(Slot::new()),
+            chat: Arc::new(Slot::<dyn ChatModel>::new(|model| !model.is_down())),
+            embedder: Arc::new(Slot::<dyn Embedder>::new(|_| true)),
         }
     }
 

@@ -62,6 +62,8 @@ pub struct TextEmbedder {
     model_id: String,
     max_tokens: usize,
     tokenizer: Tokenizer,
+    /// The same without truncation.
+    counter: Tokenizer,
     bert: Bert,
     device: Device,
 }
@@ -102,6 +104,9 @@ impl TextEmbedder {
 
         let bytes = read(&dir.join("tokenizer.json"))?;
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(tokenizer_error)?;
+        tokenizer.with_truncation(None).map_err(tokenizer_error)?;
+        let mut counter = tokenizer.clone();
+        counter.with_padding(None);
         let truncation = TruncationParams {
             max_length: max_tokens,
             ..TruncationParams::default()
@@ -135,6 +140,7 @@ impl TextEmbedder {
             model_id: options.model_id.unwrap_or_else(folder),
             max_tokens,
             tokenizer,
+            counter,
             bert,
             device,
         })
@@ -156,6 +162,12 @@ impl TextEmbedder {
             }
         }
         Ok(vectors)
+    }
+
+    /// Tokens of `text`, special ones included, before anything is cut: more than [`TextEmbedder::max_tokens`] means
+    /// that its vector stands for its beginning only.
+    pub fn count_tokens(&self, text: &str) -> Result<usize, EmbedError> {
+        Ok(self.counter.encode_fast(text, true).map_err(tokenizer_error)?.len())
     }
 
     /// Numbers in a vector.

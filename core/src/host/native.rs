@@ -136,14 +136,11 @@ impl ChatModel for NativeChat {
                 model: self.id.clone(),
                 reason: error.to_string(),
             })?;
-        // The template writes the special tokens itself, the one at the beginning too.
-        Ok(self.model.tokenize(
-            &text,
-            EncodeOptions {
-                add_special: false,
-                parse_special: true,
-            },
-        ))
+        Ok(self.model.tokenize(&text, EncodeOptions::PROMPT))
+    }
+
+    fn is_down(&self) -> bool {
+        self.model.failure().is_some()
     }
 
     fn count_tokens(&self, text: &str) -> u32 {
@@ -226,11 +223,11 @@ fn generation_event(id: &str, event: GenerateEvent) -> GenerationEvent {
             text: done.text,
             reasoning: done.reasoning,
         }),
-        GenerateEvent::Failed(error) => GenerationEvent::Failed(generate_error(id, error)),
+        GenerateEvent::Failed(error) => GenerationEvent::Failed(generate_error(id, &error)),
     }
 }
 
-fn generate_error(id: &str, error: GenerateError) -> EngineError {
+fn generate_error(id: &str, error: &GenerateError) -> EngineError {
     let message = error.to_string();
     match error {
         GenerateError::PromptTooLong {
@@ -238,8 +235,8 @@ fn generate_error(id: &str, error: GenerateError) -> EngineError {
             window_tokens,
         } => EngineError::ContextTooLarge {
             what: "the prompt",
-            needed_tokens: count(prompt_tokens).saturating_add(1),
-            window_tokens: count(window_tokens),
+            needed_tokens: count(*prompt_tokens).saturating_add(1),
+            window_tokens: count(*window_tokens),
         },
         GenerateError::Sampling(_) | GenerateError::Constraint(_) | GenerateError::EmptyPrompt => {
             EngineError::InvalidRequest(message)
@@ -258,11 +255,21 @@ struct NativeEmbedder {
 
 impl Embedder for NativeEmbedder {
     fn embed(&self, texts: &[&str]) -> Result<(Vec<Vec<f32>>, u32), EngineError> {
-        let vectors = self
-            .embedder
-            .embed(texts)
-            .map_err(|error| embed_error(self.embedder.model_id(), &error))?;
-        Ok((vectors, 0))
+        let failed = |error| embed_error(self.embedder.model_id(), &error);
+        let mut tokens = 0_u32;
+        for text in texts {
+            let needed_tokens = count(self.embedder.count_tokens(text).map_err(failed)?);
+            let window_tokens = self.window();
+            if needed_tokens > window_tokens {
+                return Err(EngineError::ContextTooLarge {
+                    what: "a text to embed",
+                    needed_tokens,
+                    window_tokens,
+                });
+            }
+            tokens = tokens.saturating_add(needed_tokens);
+        }
+        Ok((self.embedder.embed(texts).map_err(failed)?, tokens))
     }
 
     fn dimensions(&self) -> u32 {

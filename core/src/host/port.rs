@@ -92,6 +92,8 @@ pub trait ChatModel: Send + Sync {
     fn device(&self) -> String;
     /// The conversation as the model reads it, ready for its answer.
     fn prompt(&self, messages: &[PromptMessage], reasoning: bool) -> Result<Vec<u32>, EngineError>;
+    /// Whether it broke and must be loaded again.
+    fn is_down(&self) -> bool;
     /// Tokens of a text.
     fn count_tokens(&self, text: &str) -> u32;
     /// Queues an answer.

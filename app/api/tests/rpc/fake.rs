@@ -26,6 +26,8 @@ pub struct FakeLoader {
     /// How many answers were cancelled.
     pub cancelled: tokio::sync::watch::Sender<u32>,
     pub loads: Arc<Mutex<u32>>,
+    /// Set to break the loaded model; loading mends it.
+    pub down: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl FakeLoader {
@@ -36,6 +38,7 @@ impl FakeLoader {
             prompts: Arc::default(),
             cancelled,
             loads: Arc::default(),
+            down: Arc::default(),
         }
     }
 }
@@ -54,6 +57,7 @@ impl ModelLoader for FakeLoader {
 
     fn load_chat(&self, _: &str, _: &Path, _: LoadRequest) -> Result<Arc<dyn ChatModel>, EngineError> {
         *self.loads.lock().unwrap() += 1;
+        self.down.store(false, std::sync::atomic::Ordering::Relaxed);
         Ok(Arc::new(FakeChat(self.clone())))
     }
 
@@ -90,6 +94,9 @@ impl ChatModel for FakeChat {
         tokens[0] = prompts.len() as u32 - 1;
         Ok(tokens)
     }
+    fn is_down(&self) -> bool {
+        self.0.down.load(std::sync::atomic::Ordering::Relaxed)
+    }
     fn count_tokens(&self, text: &str) -> u32 {
         words(text)
     }
@@ -103,9 +110,7 @@ impl ChatModel for FakeChat {
         let (cancel, is_cancelled) = channel::<()>();
         let cancelled = self.0.cancelled.clone();
         std::thread::spawn(move || {
-            let (text, finish) = speak(&last, &generation, sink_text(sink), &is_cancelled);
-            drop(text);
-            if finish == Some(FinishReason::Cancelled) {
+            if speak(&last, &generation, sink, &is_cancelled) == Some(FinishReason::Cancelled) {
                 cancelled.send_modify(|count| *count += 1);
             }
         });
@@ -113,18 +118,12 @@ impl ChatModel for FakeChat {
     }
 }
 
-type Speak = Box<dyn FnMut(GenerationEvent) + Send>;
-
-fn sink_text(sink: GenerationSink) -> Speak {
-    sink
-}
-
 fn speak(
     last: &str,
     generation: &Generation,
-    mut sink: Speak,
+    mut sink: GenerationSink,
     cancelled: &std::sync::mpsc::Receiver<()>,
-) -> (String, Option<FinishReason>) {
+) -> Option<FinishReason> {
     let total = generation.tokens.len() as u32;
     sink(GenerationEvent::Prefill {
         done: total,
@@ -166,7 +165,7 @@ fn speak(
             reason: "told to fail".into(),
         };
         sink(GenerationEvent::Failed(error));
-        return (text, None);
+        return None;
     }
     let usage = Usage {
         prompt_tokens: total,
@@ -177,11 +176,11 @@ fn speak(
         finish,
         usage,
         timings: Timings::default(),
-        text: text.clone(),
+        text,
         reasoning: String::new(),
     };
     sink(GenerationEvent::Done(generated));
-    (text, Some(finish))
+    Some(finish)
 }
 
 struct FakeTicket(Mutex<Option<Sender<()>>>);

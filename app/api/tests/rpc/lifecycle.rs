@@ -95,6 +95,15 @@ async fn a_profile_opens_with_its_passphrase_only() {
 }
 
 both! {
+    async fn a_model_that_broke_is_loaded_again(via: Via) {
+        let bench = Bench::new(via).await;
+        bench.say(None, "hello").await.unwrap();
+        bench.fake.down.store(true, std::sync::atomic::Ordering::Relaxed);
+        bench.say(None, "hello again").await.unwrap();
+        assert_eq!(*bench.fake.loads.lock().unwrap(), 2);
+        bench.stop().await;
+    }
+
     async fn models_are_listed_chosen_and_freed(via: Via) {
         let bench = Bench::new(via).await;
         bench.say(None, "hello").await.unwrap();

@@ -85,7 +85,12 @@ both! {
         assert_eq!((made.vectors.len(), made.dimensions), (3, 384));
         assert!((dot(0, 0) - 1.0).abs() < 1e-4);
         assert!(dot(0, 1) > dot(0, 2) + 0.2);
+        // "a cat on a mat" has five words, and a token at each end.
+        assert!(made.tokens > 3 * 5, "{}", made.tokens);
         assert_eq!(code(client.call::<Embed>(EmbedParams::default()).await), ErrorCode::InvalidRequest);
+        let long = EmbedParams { input: vec!["word ".repeat(1000)], model: None };
+        let error = client.call::<Embed>(long).await.unwrap_err();
+        assert_eq!((error.code, &error.details.unwrap()["needed_tokens"]), (ErrorCode::ContextTooLarge, &1002.into()));
         engine.stop().await;
     }
 }
