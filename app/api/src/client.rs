@@ -170,9 +170,11 @@ impl<M: Method> Call<M> {
                 Ok(event) => Update::Event(event),
                 Err(_) => Update::Done(Err(not_understood())),
             },
-            Some(RawUpdate::Done(result)) => Update::Done(
-                result.and_then(|value| serde_json::from_value(value).map_err(|_| not_understood())),
-            ),
+            Some(RawUpdate::Done(Ok(value))) => match serde_json::from_value(value) {
+                Ok(output) => Update::Done(Ok(output)),
+                Err(_) => Update::Done(Err(not_understood())),
+            },
+            Some(RawUpdate::Done(Err(error))) => Update::Done(Err(error)),
             None => Update::Done(Err(disconnected())),
         };
         if matches!(update, Update::Done(_)) {

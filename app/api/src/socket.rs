@@ -97,7 +97,9 @@ fn is_ours(folder: &Path, home: &Path) -> io::Result<()> {
     let (folder_meta, home_meta) = (std::fs::symlink_metadata(folder)?, std::fs::metadata(home)?);
     let inside = folder_meta.ino() == home_meta.ino() && folder_meta.dev() == home_meta.dev();
     if inside
-        || (folder_meta.is_dir() && folder_meta.uid() == home_meta.uid() && folder_meta.mode() & 0o077 == 0)
+        || (folder_meta.is_dir()
+            && folder_meta.uid() == home_meta.uid()
+            && folder_meta.mode() & 0o777 == 0o700)
     {
         return Ok(());
     }

@@ -213,7 +213,8 @@ impl Incognito {
     }
 }
 
-fn not_found(what: &'static str, id: impl ToString) -> StoreError {
+#[allow(clippy::needless_pass_by_value, reason = "ids are small and copied")]
+fn not_found(what: &'static str, id: impl std::fmt::Display) -> StoreError {
     StoreError::NotFound {
         what,
         id: id.to_string(),

@@ -117,7 +117,7 @@ impl Engine {
             let mut progress = ProgressTeller::new(events);
             let imported = models
                 .import(&path, ImportMode::Copy, &cancel, &mut |event| {
-                    progress.tell(event)
+                    progress.tell(event);
                 })
                 .await?;
             engine.tell(EngineEvent::ModelsChanged);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hearth_store::{DATABASE_FILE, KEY_HEADER_FILE, Protection, Store};
 use zeroize::Zeroizing;
 
+use super::incognito::Incognito;
 use super::{Engine, Result, io_error, lock, settings, unlock};
 use crate::error::EngineError;
 use crate::types::{EngineEvent, NewProtection};
@@ -107,7 +108,7 @@ impl Engine {
             .settings
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = settings::from_stored(stored);
-        *self.inner.chats.memory() = Default::default();
+        *self.inner.chats.memory() = Incognito::default();
         self.tell(EngineEvent::ChatsChanged { chat: None });
         self.tell(EngineEvent::SettingsChanged);
         Ok(())
@@ -118,7 +119,7 @@ impl Engine {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        *self.inner.chats.memory() = Default::default();
+        *self.inner.chats.memory() = Incognito::default();
         let home = self.inner.home.clone();
         let wiped = self
             .inner

@@ -38,6 +38,10 @@ pub enum ModelState {
 
 /// One model of the catalogue, or an imported one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each with its own name on the wire"
+)]
 pub struct ModelSummary {
     /// Its identifier, also the name of its folder.
     pub id: String,

@@ -1,5 +1,6 @@
 use hearth_api::methods::chat::{
     ChatEvent, Edit, EditParams, Regenerate, RegenerateParams, Send, SendParams, Stop, StopParams,
+    TurnOptions,
 };
 use hearth_api::methods::{Empty, chats, engine, generate, settings};
 use hearth_api::types::{EngineEvent, FinishReason, MessageStatus, Role, SettingsChange, Turn};
@@ -30,16 +31,16 @@ both! {
         assert_eq!((metadata.finish_reason, metadata.usage.completion_tokens), (Some(FinishReason::Stop), 2));
         assert_eq!(metadata.context.system_tokens, 2);
 
-        let again = RegenerateParams { message: reply.id, options: Default::default() };
+        let again = RegenerateParams { message: reply.id, options: TurnOptions::default() };
         let second = bench.call::<Regenerate>(again).await.unwrap().message;
         assert_eq!(second.siblings, [reply.id, second.id]);
 
-        let edit = EditParams { message: *message, text: "other words".into(), options: Default::default() };
+        let edit = EditParams { message: *message, text: "other words".into(), options: TurnOptions::default() };
         let edited = bench.call::<Edit>(edit).await.unwrap();
         assert_eq!(edited.message.siblings, [*message, edited.message.id]);
         assert_eq!(edited.reply.unwrap().text, "other words");
 
-        let edit = EditParams { message: second.id, text: "my own".into(), options: Default::default() };
+        let edit = EditParams { message: second.id, text: "my own".into(), options: TurnOptions::default() };
         let edited = bench.call::<Edit>(edit).await.unwrap();
         assert_eq!((edited.message.text.as_str(), edited.message.role), ("my own", Role::Assistant));
         assert!(edited.reply.is_none());
@@ -160,10 +161,10 @@ both! {
         let reply = bench.call::<Send>(params).await.unwrap().message;
         let chat = reply.chat;
         bench.say(Some(chat), "zanzibar again").await.unwrap();
-        let edit = EditParams { message: reply.parent.unwrap(), text: "zanzibar third".into(), options: Default::default() };
+        let edit = EditParams { message: reply.parent.unwrap(), text: "zanzibar third".into(), options: TurnOptions::default() };
         bench.call::<Edit>(edit).await.unwrap();
         assert_eq!(stored(&bench).await, 0);
-        let listed = bench.call::<chats::List>(Default::default()).await.unwrap().chats;
+        let listed = bench.call::<chats::List>(chats::ListParams::default()).await.unwrap().chats;
         assert_eq!((listed.len(), listed[0].incognito, listed[0].message_count), (1, true, 6));
         let search = chats::SearchParams { text: "zanzibar".into(), limit: None, chat: None };
         assert!(bench.call::<chats::Search>(search).await.unwrap().hits.is_empty());

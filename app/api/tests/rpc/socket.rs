@@ -1,6 +1,7 @@
 //! What only a socket can carry: garbage, half lines, hang-ups.
 #![cfg(unix)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use hearth_api::methods::Empty;
@@ -223,7 +224,6 @@ async fn dropping_the_client_stops_its_answers() {
 async fn stopping_finishes_answers_tells_their_clients_and_removes_the_socket() {
     let mut bench = Bench::new(Via::Socket).await;
     let path = socket_path(bench.engine.home());
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(
         std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
