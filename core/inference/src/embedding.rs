@@ -167,7 +167,11 @@ impl TextEmbedder {
     /// Tokens of `text`, special ones included, before anything is cut: more than [`TextEmbedder::max_tokens`] means
     /// that its vector stands for its beginning only.
     pub fn count_tokens(&self, text: &str) -> Result<usize, EmbedError> {
-        Ok(self.counter.encode_fast(text, true).map_err(tokenizer_error)?.len())
+        Ok(self
+            .counter
+            .encode_fast(text, true)
+            .map_err(tokenizer_error)?
+            .len())
     }
 
     /// Numbers in a vector.

@@ -112,7 +112,10 @@ impl Engine {
         let generation = Generation {
             tokens,
             session: None,
-            sampling: params.sampling.or(&settings.sampling),
+            sampling: params
+                .sampling
+                .or(&settings.sampling)
+                .or(&self.advised_sampling(&wanted.id)),
             max_tokens,
             stop: params.stop,
             format: params.format,

@@ -14,7 +14,7 @@ use crate::host::port::{ChatModel, Generation, LoadRequest, PromptMessage};
 use crate::host::{Lease, Wanted};
 use crate::models::Task;
 use crate::settings::check_sampling;
-use crate::types::{ContextReport, EngineEvent, ReplyMetadata, ResponseFormat, Role, TurnOptions};
+use crate::types::{ContextReport, EngineEvent, ReplyMetadata, ResponseFormat, Role, Sampling, TurnOptions};
 
 /// What is to be answered.
 pub(super) struct Question {
@@ -67,6 +67,12 @@ impl Engine {
             id,
             request,
         })
+    }
+
+    /// How the model's publisher advises to choose tokens; empty where it says nothing.
+    pub(super) fn advised_sampling(&self, id: &str) -> Sampling {
+        let manifest = self.inner.models.manifest(id);
+        manifest.map(|manifest| manifest.sampling).unwrap_or_default()
     }
 
     /// Takes a model, telling when it has to be loaded. Errors: [`EngineError::Cancelled`].
@@ -158,7 +164,10 @@ impl Engine {
         let generation = Generation {
             tokens,
             session,
-            sampling: options.sampling.or(&settings.sampling),
+            sampling: options
+                .sampling
+                .or(&settings.sampling)
+                .or(&self.advised_sampling(&wanted.id)),
             max_tokens: max_tokens.unwrap_or(context::DEFAULT_REPLY_TOKENS).min(room),
             stop: options.stop,
             format: ResponseFormat::Text,

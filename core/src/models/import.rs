@@ -9,6 +9,7 @@ use super::pull::partial::{Partial, append_pieces, data_path, digest_of, send_al
 use super::pull::progress::Reporter;
 use super::pull::{LockWait, Stop, Wanted};
 use super::store::ModelStore;
+use crate::types::Sampling;
 use hearth_inference::decoder::DecoderConfig;
 use hearth_inference::gguf::{GgufError, GgufFile};
 use std::collections::BTreeMap;
@@ -238,6 +239,7 @@ impl Header {
             context_length: self.context_length,
             memory_bytes: size.saturating_add(size / 8).saturating_add(self.kv_bytes),
             run_by_us: false,
+            sampling: Sampling::default(),
             notes: "Imported from a file.".into(),
             files: vec![file],
             sources: Vec::new(),

@@ -1,6 +1,7 @@
 //! What is known of one model before any byte of it is on this machine.
 
 use super::digest::Sha256Hex;
+use crate::types::Sampling;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,9 @@ pub struct Manifest {
     pub memory_bytes: u64,
     /// False: nobody of this project has run the model yet, and its numbers come from its publisher.
     pub run_by_us: bool,
+    /// How its publisher advises to choose tokens; used where neither request nor settings say otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
     /// What a user should know: provenance, quirks.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub notes: String,
@@ -41,6 +45,10 @@ pub struct Manifest {
     /// Where the files can be had, in the order in which to try. Empty for an imported model.
     #[serde(default)]
     pub sources: Vec<Source>,
+}
+
+fn is_default(sampling: &Sampling) -> bool {
+    *sampling == Sampling::default()
 }
 
 /// What a model does.

@@ -76,6 +76,7 @@ pub(crate) fn manifest(bytes: &[u8]) -> Manifest {
         context_length: 128,
         memory_bytes: 1 << 20,
         run_by_us: true,
+        sampling: hearth_core::types::Sampling::default(),
         notes: String::new(),
         files: vec![ModelFile {
             name: FILE.into(),
