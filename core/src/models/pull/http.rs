@@ -482,18 +482,22 @@ fn is_loopback(url: &Url) -> bool {
     })
 }
 
-/// An error with its causes in one line.
+/// What went wrong and its innermost cause, in one line that a person can read.
 fn explain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
+    let kind = if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else if error.is_body() || error.is_decode() {
+        "the transfer broke off"
+    } else {
+        "the request failed"
+    };
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
     }
-    text
+    format!("{kind} ({cause})")
 }
 
 #[cfg(test)]
