@@ -4,12 +4,25 @@
 //! account of itself. All of them compute the same sums in an order that doesn't depend on how work is split
 //! between threads or on how many tokens are computed together.
 
+#![allow(
+    clippy::inline_always,
+    clippy::needless_range_loop,
+    clippy::float_cmp,
+    clippy::cast_ptr_alignment,
+    reason = "vector code must be inlined into functions with the processor's features, indexes several arrays of \
+              registers at once, skips work on exact equality, and loads without alignment"
+)]
+
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod blocks;
 mod buffer;
 mod generic;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod packed;
 mod rows;
 mod simd;
@@ -162,6 +175,18 @@ kernels_for!(
     "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"
 );
 
+#[cfg(target_arch = "x86_64")]
+kernels_for!(
+    AvxVnniKernels,
+    avx2::Avx2<true>,
+    "avx2-vnni",
+    "avx2,fma,f16c,avxvnni"
+);
+#[cfg(target_arch = "x86_64")]
+kernels_for!(Avx2Kernels, avx2::Avx2<false>, "avx2", "avx2,fma,f16c");
+#[cfg(target_arch = "aarch64")]
+kernels_for!(NeonKernels, neon::Neon, "neon-dotprod", "neon,dotprod");
+
 /// The fastest implementation that this processor has the instructions for.
 pub(crate) fn select() -> &'static dyn Kernels {
     available()[0]
@@ -182,7 +207,23 @@ pub(crate) fn available() -> Vec<&'static dyn Kernels> {
         {
             found.push(&Avx512Kernels(()));
         }
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            if is_x86_feature_detected!("avxvnni") {
+                found.push(&AvxVnniKernels(()));
+            }
+            found.push(&Avx2Kernels(()));
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("dotprod") {
+        found.push(&NeonKernels(()));
     }
     found.push(&PortableKernels(()));
     found
 }
+
+#[cfg(test)]
+mod tests;

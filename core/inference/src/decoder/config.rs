@@ -124,7 +124,7 @@ pub struct DecoderConfig {
 impl DecoderConfig {
     /// Whether the layer sees only [`Self::sliding_window`] tokens.
     pub fn is_windowed(&self, layer: usize) -> bool {
-        self.sliding_window.is_some() && (layer + 1) % self.global_layer_interval != 0
+        self.sliding_window.is_some() && !(layer + 1).is_multiple_of(self.global_layer_interval)
     }
 
     /// The rotary embedding of the layer.

@@ -86,8 +86,8 @@ fn simple(scale: f32, minimum: f32, nibbles: &[u8], high: u32) -> Block {
         ..Block::default()
     };
     for i in 0..16 {
-        block.codes[i] = (nibbles[i] & 15) | ((high >> i) & 1) as u8 * 16;
-        block.codes[i + 16] = (nibbles[i] >> 4) | ((high >> (i + 16)) & 1) as u8 * 16;
+        block.codes[i] = (nibbles[i] & 15) | (((high >> i) & 1) as u8 * 16);
+        block.codes[i + 16] = (nibbles[i] >> 4) | (((high >> (i + 16)) & 1) as u8 * 16);
     }
     block
 }

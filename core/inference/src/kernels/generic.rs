@@ -23,7 +23,7 @@ unsafe fn group<S: Simd, const LAYOUT: usize, const GROUP: usize>(codes: *const 
             return S::load_bytes(codes.add(GROUP * 64));
         }
         let line = S::load_bytes(codes.add(GROUP / 2 * 64));
-        let low = if GROUP % 2 == 0 {
+        let low = if GROUP.is_multiple_of(2) {
             S::low_nibbles(line)
         } else {
             S::high_nibbles(line)
@@ -293,11 +293,13 @@ pub(crate) unsafe fn silu_multiply<S: Simd>(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// √(2/π), of GELU's approximation.
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+
 /// `gate[i] = gelu(gate[i]) · up[i]` with the tanh approximation; the length is a multiple of 16.
 #[inline(always)]
 pub(crate) unsafe fn gelu_multiply<S: Simd>(gate: &mut [f32], up: &[f32]) {
     assert!(gate.len() == up.len() && gate.len().is_multiple_of(LANES));
-    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
     for i in (0..gate.len()).step_by(LANES) {
         // SAFETY: both slices have the same length, a multiple of the lanes.
         unsafe {

@@ -45,7 +45,7 @@ impl<'a, T> RowsMut<'a, T> {
     }
 
     /// The same rows without the columns before `column`.
-    pub(crate) fn from_column(self, column: usize) -> Self {
+    pub(crate) fn skip_columns(self, column: usize) -> Self {
         assert!(
             column < self.width && self.rows > 0,
             "a part must lie within its row"

@@ -179,7 +179,7 @@ impl Simd for Portable {
     unsafe fn store_half(to: *mut u16, value: Self::Floats) {
         unsafe {
             to.cast::<[u16; LANES]>()
-                .write_unaligned(map(value, |x| f16::from_f32(x).to_bits()))
+                .write_unaligned(map(value, |x| f16::from_f32(x).to_bits()));
         }
     }
     #[inline(always)]

@@ -29,11 +29,12 @@ pub struct ThreadPool {
 }
 
 struct Shared {
-    /// Counts steps; a change tells workers that `step` and `chunks` hold a new one. Even the last is announced so.
+    /// Counts steps; a change tells workers that `step` holds a new one.
     epoch: AtomicU64,
+    /// The step that workers may join; taken back as soon as no chunk is left.
     step: Mutex<Option<Job>>,
     next_chunk: AtomicUsize,
-    /// Workers that haven't finished the step yet.
+    /// Workers that have joined the step and not finished it.
     busy: AtomicUsize,
     sleepers: AtomicUsize,
     wake: Condvar,
@@ -96,11 +97,10 @@ impl ThreadPool {
         }
         let shared = &*self.shared;
         let step: Step<'_> = &step;
-        // SAFETY: the workers use the reference only until `busy` has come down to 0, which is awaited below before
-        // this function returns, also when a call of `step` panics here.
+        // SAFETY: a worker uses the reference only between joining, which is impossible once the step has been taken
+        // back, and leaving `busy`, which is awaited below before this function returns, also when `step` panics here.
         let step = unsafe { std::mem::transmute::<Step<'_>, Step<'static>>(step) };
         shared.next_chunk.store(0, Ordering::Relaxed);
-        shared.busy.store(self.workers.len(), Ordering::Relaxed);
         {
             let mut slot = shared.step.lock().unwrap_or_else(PoisonError::into_inner);
             *slot = Some(Job { step, chunks });
@@ -114,6 +114,8 @@ impl ThreadPool {
             // Let the others stop early; what they did is lost anyway.
             shared.next_chunk.store(chunks, Ordering::Relaxed);
         }
+        // A worker that hasn't come by now, asleep or without a core, isn't waited for.
+        *shared.step.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut waiting = Waiting::default();
         while shared.busy.load(Ordering::Acquire) > 0 {
             waiting.pause();
@@ -153,11 +155,13 @@ impl Shared {
             let job = {
                 let slot = self.step.lock().unwrap_or_else(PoisonError::into_inner);
                 seen = self.epoch.load(Ordering::SeqCst);
+                if slot.is_some() {
+                    self.busy.fetch_add(1, Ordering::Relaxed);
+                }
                 *slot
             };
-            if let Some(job) = job
-                && catch_unwind(AssertUnwindSafe(|| self.take_chunks(index, job))).is_err()
-            {
+            let Some(job) = job else { continue };
+            if catch_unwind(AssertUnwindSafe(|| self.take_chunks(index, job))).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
                 self.next_chunk.store(job.chunks, Ordering::Relaxed);
             }

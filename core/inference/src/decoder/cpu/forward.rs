@@ -156,8 +156,8 @@ impl CpuDecoder {
         let width = self.config.width;
         for (token, row) in tokens.iter().zip(self.scratch.hidden.chunks_exact_mut(width)) {
             self.weights.embedding.dequantize_row(*token as usize, row);
-            if self.config.embedding_scale != 1.0 {
-                row.iter_mut().for_each(|x| *x *= self.config.embedding_scale);
+            for x in row {
+                *x *= self.config.embedding_scale;
             }
         }
     }
@@ -238,8 +238,8 @@ impl LayerPass<'_> {
             &self.scratch.quantized,
             &[
                 (&weights.query, projected),
-                (&weights.key, projected.from_column(queries)),
-                (&weights.value, projected.from_column(queries + keys)),
+                (&weights.key, projected.skip_columns(queries)),
+                (&weights.value, projected.skip_columns(queries + keys)),
             ],
             false,
         );
@@ -367,7 +367,9 @@ impl LayerPass<'_> {
             };
             for head in queries.chunks_exact_mut(size) {
                 prepare(head, &weights.query_norm);
-                head.iter_mut().for_each(|x| *x *= config.attention_scale);
+                for x in head {
+                    *x *= config.attention_scale;
+                }
             }
             for (index, head) in keys.chunks_exact_mut(size).enumerate() {
                 prepare(head, &weights.key_norm);
@@ -531,7 +533,9 @@ fn merge_parts<'a>(
             .zip(weighted)
             .for_each(|(out, x)| *out += x * factor);
     }
-    out.iter_mut().for_each(|x| *x /= total);
+    for x in out {
+        *x /= total;
+    }
 }
 
 /// Calls `step(worker, row)` for every row, on all threads if there are enough rows.

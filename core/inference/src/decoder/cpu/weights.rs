@@ -74,9 +74,9 @@ impl<'a> Plan<'a> {
                 });
             }
         }
-        plan.add(names::TOKEN_EMBEDDING.to_owned(), config.vocabulary_size, width)?;
+        plan.add(names::TOKEN_EMBEDDING, config.vocabulary_size, width)?;
         if file.tensor(names::OUTPUT).is_some() {
-            plan.add(names::OUTPUT.to_owned(), config.vocabulary_size, width)?;
+            plan.add(names::OUTPUT, config.vocabulary_size, width)?;
         }
         for layer in 0..config.layer_count {
             for (part, rows, columns) in [
@@ -88,7 +88,7 @@ impl<'a> Plan<'a> {
                 (names::FEED_FORWARD_UP, hidden, width),
                 (names::FEED_FORWARD_DOWN, width, hidden),
             ] {
-                plan.add(names::layer(layer, part), rows, columns)?;
+                plan.add(&names::layer(layer, part), rows, columns)?;
             }
         }
         Ok(plan)
@@ -99,8 +99,8 @@ impl<'a> Plan<'a> {
         self.bytes
     }
 
-    fn add(&mut self, name: String, rows: usize, columns: usize) -> Result<(), DecoderError> {
-        let tensor = self.file.require_tensor(&name)?;
+    fn add(&mut self, name: &str, rows: usize, columns: usize) -> Result<(), DecoderError> {
+        let tensor = self.file.require_tensor(name)?;
         check_shape(tensor, &[rows, columns])?;
         let layout = layout_of(tensor.ggml_type).ok_or_else(|| wrong_type(tensor))?;
         let placement = Placement::new(rows, columns, layout, self.bytes)
