@@ -493,7 +493,7 @@ fn explain(error: &reqwest::Error) -> String {
     } else {
         "the request failed"
     };
-    let mut cause: &dyn std::error::Error = error;
+    let mut cause: &dyn Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
