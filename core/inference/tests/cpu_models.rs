@@ -34,6 +34,7 @@ impl Model {
             .collect();
         let options = LoadOptions {
             context_length: Some(256),
+            slots: 1,
             ..LoadOptions::default()
         };
         Self {
