@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use hearth_store::{Protection, ProtectionKind, Store, StoreError};
+use zeroize::Zeroizing;
 
+use super::Engine;
 use crate::error::{EngineError, needs};
 use crate::options::Unlock;
 use crate::types;
@@ -71,6 +73,22 @@ pub(crate) fn open_or_create(home: &Path, unlock: &Unlock) -> Result<(Store, Pro
             Err(EngineError::Internal("nothing protects the profile".into()))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+impl Engine {
+    /// Whether `passphrase` opens the profile in `home`, if a passphrase is what opens it; blocks while the key is
+    /// derived. Works while another process owns the profile, whose engine would not ask for it again.
+    ///
+    /// Errors: [`EngineError::WrongKey`], and those of a profile that is not there or damaged.
+    pub fn check_passphrase(home: &Path, passphrase: &Zeroizing<String>) -> Result<(), EngineError> {
+        if Store::protection(home)? != ProtectionKind::Passphrase {
+            return Ok(());
+        }
+        Ok(Store::check_protection(
+            home,
+            &Protection::Passphrase(passphrase.clone()),
+        )?)
     }
 }
 

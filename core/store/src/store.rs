@@ -168,6 +168,23 @@ impl Store {
         read_header(dir).map(|header| header.kind())
     }
 
+    /// Whether `protection` opens the profile in `dir`. Takes no lock and changes nothing, so it can be asked while an
+    /// engine owns the profile.
+    ///
+    /// # Errors
+    /// [`StoreError::NoProfile`], [`StoreError::WrongKey`], [`StoreError::WrongProtection`], [`StoreError::Corrupt`],
+    /// [`StoreError::Keychain`], [`StoreError::KeyFile`].
+    pub fn check_protection(dir: &Path, protection: &Protection) -> Result<(), StoreError> {
+        let options = StoreOptions::default();
+        let place = HeaderPlace {
+            dir,
+            keychain: &*options.keychain,
+        };
+        read_header(dir)?
+            .unwrap(protection, &dir.join(KEY_HEADER_FILE), place)
+            .map(|_| ())
+    }
+
     /// Protects the profile by `new` from now on; what protected it before no longer opens it. Safe against a crash
     /// at any point: either the old or the new protection opens the profile.
     ///
