@@ -20,6 +20,7 @@ Exit codes:
 
 Environment:
   HEARTH_HOME        the profile's folder (as --home)
+  HEARTH_MODELS      the folder of model files; `models` in the profile's folder otherwise
   HEARTH_PASSPHRASE  the profile's passphrase
   HEARTH_KEYCHAIN    `off` leaves the system's keychain alone
   HEARTH_LOG         what to log, for instance `debug` or `hearth_core=trace`

@@ -43,6 +43,8 @@ pub(crate) struct Profile {
     keychain: bool,
     passphrase: Option<Passphrase>,
     in_process: bool,
+    /// Where model files are kept, when not in the home folder.
+    models: Option<PathBuf>,
 }
 
 /// A way to the engine for one command.
@@ -68,6 +70,9 @@ impl Profile {
             Some(path) => std::path::absolute(path).map_err(|error| Failure::file(path, &error))?,
             None => default_key_file(&home)?,
         };
+        if let (None, Some(folder)) = (&global.key_file, key_file.parent()) {
+            make_private(folder)?;
+        }
         let keychain =
             !std::env::var("HEARTH_KEYCHAIN").is_ok_and(|value| matches!(value.as_str(), "off" | "0" | "no"));
         Ok(Self {
@@ -77,6 +82,7 @@ impl Profile {
             keychain,
             passphrase: secret::given(global)?,
             in_process: global.in_process,
+            models: models_folder()?,
             home,
         })
     }
@@ -159,6 +165,9 @@ impl Profile {
             Size::Standard => ModelProfile::Standard,
             Size::Large => ModelProfile::Large,
         });
+        if let Some(models) = &self.models {
+            options.models_dir.clone_from(models);
+        }
         Ok(Engine::open(options).await?)
     }
 
@@ -205,6 +214,7 @@ impl Profile {
     async fn reach_once(&self, want: Want) -> Result<Session, Failure> {
         if !self.in_process {
             if let Some(client) = Client::attach(&self.home).await {
+                self.check_passphrase()?;
                 return Ok(self.session(client, None));
             }
             if want == Want::Lasting {
@@ -220,6 +230,14 @@ impl Profile {
         }
         let engine = self.open().await?;
         Ok(self.session(Client::in_process(engine.clone()), Some(engine)))
+    }
+
+    /// A running engine has the profile open and doesn't ask; a wrong passphrase is refused all the same.
+    fn check_passphrase(&self) -> Result<(), Failure> {
+        match &self.passphrase {
+            Some(passphrase) => Ok(Engine::check_passphrase(&self.home, passphrase)?),
+            None => Ok(()),
+        }
     }
 
     fn session(&self, client: Client, engine: Option<Engine>) -> Session {
@@ -271,6 +289,16 @@ fn needs_passphrase(failure: &Failure) -> bool {
         .as_ref()
         .and_then(|details| details["needs"].as_str());
     needs.is_some_and(|needs| needs.contains("passphrase"))
+}
+
+/// `HEARTH_MODELS`: one folder of models for several profiles.
+fn models_folder() -> Result<Option<PathBuf>, Failure> {
+    let named = std::env::var_os("HEARTH_MODELS")
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from);
+    named
+        .map(|path| std::path::absolute(&path).map_err(|error| Failure::file(&path, &error)))
+        .transpose()
 }
 
 fn default_home() -> Result<PathBuf, Failure> {

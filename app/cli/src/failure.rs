@@ -83,7 +83,7 @@ impl From<ApiError> for Failure {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        ApiError::new(ErrorCode::Internal, error.to_string()).into() // TEMP
+        ApiError::from(error).into()
     }
 }
 

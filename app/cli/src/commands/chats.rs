@@ -126,6 +126,7 @@ fn speaker(message: &Message) -> String {
         (Role::System, _) => "Instructions".to_owned(),
         (Role::Assistant, Some(metadata)) => metadata.model.clone(),
         (Role::Assistant, None) => "Assistant".to_owned(),
+        (Role::Tool, _) => "Tool".to_owned(),
     }
 }
 

@@ -144,6 +144,12 @@ impl<'a, T: Teller> Progress<'a, T> {
 
     fn tell(&mut self, event: &PullProgress) -> Result<(), Failure> {
         let output = self.teller.output();
+        if let Some(note) = event.note.as_ref().filter(|_| !output.json) {
+            match &self.bar {
+                Some(bar) => bar.suspend(|| output.note(&text::sentence(note))),
+                None => output.note(&text::sentence(note)),
+            }
+        }
         if self.teller.lines() {
             return output.value(&json!({"event": "progress", "progress": event}));
         }

@@ -42,6 +42,9 @@ pub(super) async fn engine(profile: &Profile) -> Result<(), Failure> {
     if profile.key_file_given {
         command.arg("--key-file").arg(&profile.key_file);
     }
+    if let Some(models) = &profile.models {
+        command.env("HEARTH_MODELS", models);
+    }
     if let Some(size) = profile.size {
         command.arg("--profile").arg(format!("{size:?}").to_lowercase());
     }
