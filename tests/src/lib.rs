@@ -1,1 +1,3 @@
 //! The test kit: what scenarios across packages share.
+
+pub mod hearth;
