@@ -75,9 +75,9 @@ pub(crate) struct Global {
 pub(crate) enum Size {
     /// Runs on any machine
     Small,
-    /// For about 16 GiB of memory
+    /// Chosen from 6 GiB of memory on
     Standard,
-    /// For about 32 GiB of memory or a large GPU
+    /// Chosen from 12 GiB of memory on, with a GPU
     Large,
 }
 
