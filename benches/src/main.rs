@@ -1,0 +1,98 @@
+//! Measures Hearth with its peers beside it, on the same machine, files and threads, in the same run.
+//!
+//! `cargo run --release -p hearth-benches -- <bench> [--json]`. Every measured side runs in a process of its own, which loads its
+//! model and then answers one command at a time ([`side`]); repetitions alternate between the sides, so that a machine that slows down
+//! slows both. The peers come from `benches/peers/setup`.
+
+mod chat;
+mod embed;
+mod machine;
+mod report;
+mod samples;
+mod side;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measures Hearth with its peers beside it")]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Language models: prefill, decode, first token of a late turn, load time, memory; beside llama.cpp
+    Chat(chat::ChatArgs),
+    /// Text embeddings: texts per second and the distance of the answers; beside sentence-transformers
+    Embed(embed::EmbedArgs),
+    /// Every bench, one after the other
+    All(CommonArgs),
+    /// One measured side of `chat`: commands on standard input, answers on standard output
+    #[command(hide = true)]
+    ChatSide(chat::ChatSideArgs),
+    /// One measured side of `embed`
+    #[command(hide = true)]
+    EmbedSide(embed::EmbedSideArgs),
+}
+
+/// What every bench takes.
+#[derive(Args, Clone)]
+struct CommonArgs {
+    /// Folder of the models, one folder per model id [default: $HEARTH_TEST_MODELS or .cache/models]
+    #[arg(long, default_value_os_t = folder("HEARTH_TEST_MODELS", ".cache/models"), hide_default_value = true)]
+    models: PathBuf,
+    /// Folder of the peers' environments, as `benches/peers/setup` makes it [default: $HEARTH_PEERS or .cache/peers]
+    #[arg(long, default_value_os_t = folder("HEARTH_PEERS", ".cache/peers"), hide_default_value = true)]
+    peers: PathBuf,
+    /// Measure only us, or only the peer
+    #[arg(long)]
+    only: Option<Only>,
+    /// How often each thing is measured on each side
+    #[arg(long, default_value_t = 5)]
+    repetitions: usize,
+    /// Threads of each side [default: the machine's cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    json: bool,
+    /// Replace this bench's section of the given file (`make bench`: benches/RESULTS.md)
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+fn folder(variable: &str, default: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| default.into(), PathBuf::from)
+}
+
+impl CommonArgs {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(machine::cores)
+    }
+}
+
+/// A side to measure alone.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    /// Hearth
+    Hearth,
+    /// The peer
+    Peer,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().bench {
+        Bench::Chat(args) => chat::run(&args),
+        Bench::Embed(args) => embed::run(&args),
+        Bench::All(common) => {
+            chat::run(&chat::ChatArgs::all(common.clone())).context("chat")?;
+            embed::run(&embed::EmbedArgs { common }).context("embed")
+        }
+        Bench::ChatSide(args) => chat::side::run(&args),
+        Bench::EmbedSide(args) => embed::run_side(&args),
+    }
+}
