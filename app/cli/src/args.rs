@@ -88,7 +88,7 @@ pub(crate) enum Command {
     /// Talk with the model, line by line
     Chat(Chat),
     /// List, read, search, move and delete chats
-    #[command(subcommand, visible_alias = "chat-list")]
+    #[command(subcommand)]
     Chats(Chats),
     /// List, download, check and choose models
     #[command(subcommand)]
@@ -281,7 +281,7 @@ pub(crate) enum Models {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen; port 0 takes a free one
+    /// Where to listen, 127.0.0.1:4327 unless said; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// Allow an address that other machines can reach (the traffic isn't encrypted)

@@ -19,7 +19,7 @@ pub(crate) fn one_line(text: &str, width: usize) -> String {
 
 /// A sentence: begins with a capital letter, ends with a full stop.
 ///
-/// The beginning of a command, path or name is left as it is.
+/// The beginning of a command, path or name is left as it is, and so is the end of a command, which will be copied.
 pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim_end();
     let first_word = text.split_whitespace().next().unwrap_or_default();
@@ -35,7 +35,11 @@ pub(crate) fn sentence(text: &str) -> String {
         None => {}
     }
     result.push_str(letters.as_str());
-    if result.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '"' | '`' | '\'')) {
+    let command = result
+        .rsplit(": ")
+        .next()
+        .is_some_and(|end| end.starts_with("hearth "));
+    if !command && result.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '"' | '`' | '\'')) {
         result.push('.');
     }
     result
@@ -151,7 +155,10 @@ mod tests {
     fn sentences_begin_large_and_end_with_a_stop() {
         assert_eq!(sentence("this chat is busy"), "This chat is busy.");
         assert_eq!(sentence("/a/b: no such file"), "/a/b: no such file.");
-        assert_eq!(sentence("hearth models pull x"), "hearth models pull x.");
+        assert_eq!(
+            sentence("get it with: hearth models pull x"),
+            "Get it with: hearth models pull x"
+        );
         assert_eq!(sentence("Done?"), "Done?");
         assert_eq!(sentence(""), "");
     }
