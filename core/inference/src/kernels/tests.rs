@@ -273,3 +273,40 @@ fn floats_become_eight_bits_within_half_a_step() {
         }
     }
 }
+
+#[test]
+fn packing_keeps_codes_and_rounds_scales_to_half_precision() {
+    let mut random = StdRng::seed_from_u64(SEED);
+    for ggml_type in QUANTIZED {
+        let (rows, columns) = (21, 1024);
+        let stored = stored_rows(&mut random, ggml_type, rows, columns);
+        let matrix = pack(ggml_type, &stored, rows, columns);
+        let (mut error, mut size) = (0.0, 0.0);
+        let mut unpacked = vec![0.0; columns];
+        for (row, stored) in stored.chunks_exact(stored.len() / rows).enumerate() {
+            matrix.dequantize_row(row, &mut unpacked);
+            for (index, unpacked) in unpacked.chunks_exact(BLOCK).enumerate() {
+                let block = blocks::read(ggml_type, stored, index);
+                for (i, &unpacked) in unpacked.iter().enumerate() {
+                    let code = match matrix.layout() {
+                        Layout::Eight => i32::from(block.codes[i] as i8),
+                        layout => i32::from(block.codes[i]) - layout.zero(),
+                    };
+                    let exact = f64::from(block.scales[i / 16]) * f64::from(code) + f64::from(block.minimum);
+                    error += (f64::from(unpacked) - exact).powi(2);
+                    size += exact.powi(2);
+                }
+            }
+        }
+        let relative = (error / size).sqrt();
+        println!("{ggml_type:?}: relative root-mean-square error {relative:.1e}");
+        let two_factors = matches!(
+            ggml_type,
+            GgmlType::Q3_K | GgmlType::Q4_K | GgmlType::Q5_K | GgmlType::Q6_K
+        );
+        assert!(
+            relative < if two_factors { 4e-4 } else { 1e-7 },
+            "{ggml_type:?}: {relative}, seed {SEED}"
+        );
+    }
+}
