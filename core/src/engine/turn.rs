@@ -49,6 +49,10 @@ struct Answered {
     reply: Message,
 }
 
+/// What a model is told where neither the chat nor the settings say anything. Short, because it stands before every
+/// chat; plain, because the smallest models follow little more.
+const DEFAULT_SYSTEM_PROMPT: &str = "You are Hearth, a helpful assistant. Keep answers short and true.";
+
 impl Engine {
     /// Says something in a chat, or begins one, and has it answered. Events come in the order of [`ChatEvent`]; a slow
     /// receiver gets text in larger pieces, a dropped one none. `cancel`, or dropping the future, ends the answer:
@@ -305,8 +309,13 @@ impl Engine {
                 .map(|m| m.text.clone())
         };
         let of_settings = || self.settings().system_prompt;
-        let system = choices.system.clone().or_else(of_branch).or_else(of_settings);
-        system.filter(|system| !system.trim().is_empty())
+        let system = choices
+            .system
+            .clone()
+            .or_else(of_branch)
+            .or_else(of_settings)
+            .unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.to_owned());
+        Some(system).filter(|system| !system.trim().is_empty())
     }
 
     /// Stores the question, if it is new, and an empty reply.

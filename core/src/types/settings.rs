@@ -31,7 +31,7 @@ pub struct Settings {
     pub context_length: Option<u32>,
     /// Longest reply in tokens when the request names none.
     pub max_reply_tokens: Option<u32>,
-    /// Instructions for chats that have none of their own.
+    /// Instructions for chats that have none of their own. Absent: a short prompt of Hearth's; empty: none at all.
     pub system_prompt: Option<String>,
     /// Sampling when the request names none.
     pub sampling: Sampling,

@@ -1207,7 +1207,7 @@ context_length: number | null,
  */
 max_reply_tokens: number | null, 
 /**
- * Instructions for chats that have none of their own.
+ * Instructions for chats that have none of their own. Absent: a short prompt of Hearth's; empty: none at all.
  */
 system_prompt: string | null, 
 /**
