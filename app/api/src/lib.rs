@@ -6,13 +6,14 @@
 //! - [`http`]: the OpenAI-compatible HTTP surface.
 //! - [`ApiError`]: what went wrong, as a stable code, a sentence and a hint.
 
-pub mod client;
+mod client;
 pub mod error;
 pub mod http;
 pub mod methods;
 pub mod server;
 pub mod socket;
 
+mod accept;
 #[cfg(test)]
 mod bindings;
 mod dispatch;

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::accept::AcceptFailures;
+
 use super::engine::{Connect, Engine};
 use super::error::HttpError;
 use super::guard::AllowedHosts;
@@ -69,16 +71,17 @@ pub struct HttpOptions {
 
 /// Serves until `stop` is cancelled, then lets answers being written end for a while.
 ///
-/// Errors: only those of the listener.
+/// A connection that cannot be accepted is no reason to end: the next one may be.
 pub async fn serve_http(
     listener: TcpListener,
     connect: Connect,
     options: HttpOptions,
     stop: CancellationToken,
-) -> io::Result<()> {
+) {
     let limits = options.limits.clone();
     let places = Arc::new(Semaphore::new(limits.connections));
     let router = router(Arc::new(App::new(Engine::new(connect), options)));
+    let mut failures = AcceptFailures::default();
     let (tasks, abort) = (TaskTracker::new(), CancellationToken::new());
     loop {
         let accepted = tokio::select! {
@@ -87,12 +90,10 @@ pub async fn serve_http(
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
-            Err(error) if is_passing(&error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            Err(error) => {
+                failures.wait_out(&error).await;
                 continue;
             }
-            Err(error) => return Err(error),
         };
         let _ = stream.set_nodelay(true);
         match Arc::clone(&places).try_acquire_owned() {
@@ -115,14 +116,6 @@ pub async fn serve_http(
         abort.cancel();
         tasks.wait().await;
     }
-    Ok(())
-}
-
-/// Failures of one connection, or of a moment without file descriptors.
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
-        || matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 struct Connection {

@@ -49,15 +49,16 @@ pub(super) async fn run(profile: &Profile, args: Serve, output: &Output) -> Resu
         hosts,
         limits: HttpLimits::default(),
     };
-    let serving = tokio::spawn(serve_http(listener, connector(&session), options, stop.clone()));
-    asked_to_end().await;
-    stop.cancel();
-    let served = serving.await;
+    let mut serving = tokio::spawn(serve_http(listener, connector(&session), options, stop.clone()));
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = asked_to_end() => {
+            stop.cancel();
+            serving.await
+        }
+    };
     session.close().await;
-    match served {
-        Ok(served) => Ok(served?),
-        Err(_) => Err(Failure::new(ErrorCode::Internal, "The HTTP server failed.")),
-    }
+    served.map_err(|_| Failure::new(ErrorCode::Internal, "The HTTP server failed."))
 }
 
 fn announce(
