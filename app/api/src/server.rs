@@ -9,6 +9,7 @@ use interprocess::local_socket::tokio::prelude::*;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::accept::AcceptFailures;
 use crate::error::{ApiError, ErrorCode};
 use crate::socket;
 use crate::wire::MAX_REQUEST_BYTES;
@@ -53,6 +54,7 @@ pub async fn serve_local(
         )
     })?;
     ready();
+    let mut failures = AcceptFailures::default();
     let mut clients = JoinSet::new();
     let mut idle_since = Instant::now();
     loop {
@@ -65,7 +67,7 @@ pub async fn serve_local(
                 Ok(stream) => {
                     clients.spawn(connection::serve(stream, engine.clone(), options.max_line_bytes));
                 }
-                Err(error) => tracing::warn!(%error, "a client could not be accepted"),
+                Err(error) => failures.wait_out(&error).await,
             },
             Some(_) = clients.join_next(), if !clients.is_empty() => idle_since = Instant::now(),
             () = engine.stopping() => break,
