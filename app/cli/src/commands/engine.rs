@@ -65,9 +65,14 @@ async fn serve(
         idle_exit,
         ..ServeOptions::default()
     };
+    let mut serving = std::pin::pin!(serve_local(engine.clone(), options, ready));
     let served = tokio::select! {
-        served = serve_local(engine.clone(), options, ready) => served,
-        () = asked_to_end() => Ok(()),
+        served = &mut serving => served,
+        () = asked_to_end() => {
+            // Answers being written reach their clients, and the socket is removed.
+            engine.request_stop();
+            serving.await
+        }
     };
     engine.stop().await;
     Ok(served?)
