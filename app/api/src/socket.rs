@@ -9,6 +9,9 @@ use sha2::{Digest, Sha256};
 
 /// Longest path that every Unix takes for a socket, with a margin.
 const MAX_PATH_BYTES: usize = 100;
+/// Only the profile's owner may connect.
+#[cfg(unix)]
+const SOCKET_MODE: u32 = 0o600;
 
 /// The socket of the profile in `home`: `engine.sock` inside it, or, where that path is too long for the system, in a
 /// folder of the user's runtime or temporary folder that is named by the path's hash.
@@ -54,11 +57,18 @@ pub(crate) fn listen(home: &Path) -> io::Result<Listener> {
             _ => {}
         }
     }
-    let listener = ListenerOptions::new().name(name(&path)?).create_tokio()?;
-    #[cfg(unix)]
+    let options = ListenerOptions::new().name(name(&path)?);
+    // Only Linux lets a socket have its mode before it is bound; elsewhere the folder keeps others out meanwhile.
+    #[cfg(target_os = "linux")]
+    let options = {
+        use interprocess::os::unix::local_socket::ListenerOptionsExt;
+        options.mode(SOCKET_MODE)
+    };
+    let listener = options.create_tokio()?;
+    #[cfg(all(unix, not(target_os = "linux")))]
     {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     }
     Ok(listener)
 }

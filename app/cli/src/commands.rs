@@ -25,7 +25,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     if matches!(cli.command, Command::Version) {
         return version(output);
     }
-    let profile = Profile::find(&cli.global)?;
+    let profile = Profile::find(&cli.global, output)?;
     match cli.command {
         Command::Ask(args) => ask::run(&profile, args, output).await,
         Command::Chat(args) => chat::run(&profile, args, output).await,

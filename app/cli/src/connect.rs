@@ -57,12 +57,12 @@ pub(crate) struct Session {
 
 impl Profile {
     /// Reads options and environment. The home folder is made (mode 0700) when absent.
-    pub(crate) fn find(global: &Global) -> Result<Self, Failure> {
+    pub(crate) fn find(global: &Global, output: &Output) -> Result<Self, Failure> {
         let home = match &global.home {
             Some(home) => std::path::absolute(home).map_err(|error| Failure::file(home, &error))?,
             None => default_home()?,
         };
-        make_private(&home)?;
+        make_private(&home, output)?;
         let home = home
             .canonicalize()
             .map_err(|error| Failure::file(&home, &error))?;
@@ -71,7 +71,7 @@ impl Profile {
             None => default_key_file(&home)?,
         };
         if let (None, Some(folder)) = (&global.key_file, key_file.parent()) {
-            make_private(folder)?;
+            make_private(folder, output)?;
         }
         let keychain =
             !std::env::var("HEARTH_KEYCHAIN").is_ok_and(|value| matches!(value.as_str(), "off" | "0" | "no"));
@@ -325,12 +325,65 @@ fn default_key_file(home: &Path) -> Result<PathBuf, Failure> {
         .join(format!("{start:016x}.key")))
 }
 
-fn make_private(folder: &Path) -> Result<(), Failure> {
+fn make_private(folder: &Path, output: &Output) -> Result<(), Failure> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder
         .create(folder)
+        .and_then(|()| narrow_empty(folder, output))
         .map_err(|error| Failure::file(folder, &error))
+}
+
+/// An empty folder that was there before becomes its owner's alone. One that holds anything is left as it is, since
+/// it may serve other purposes too: only a folder that others can write to is told of.
+fn narrow_empty(folder: &Path, output: &Output) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = folder.metadata()?.permissions().mode();
+        let others = mode & 0o077;
+        if others == 0 {
+            return Ok(());
+        }
+        if folder.read_dir()?.next().is_none() {
+            return std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
+        }
+        if others & 0o022 != 0 {
+            output.note(&format!(
+                "Others can write to {0}. To close it: chmod 700 {0}",
+                folder.display()
+            ));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (folder, output);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_made_or_found_empty_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, output) = (tempfile::tempdir().unwrap(), crate::output::Output::new(true));
+        let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let open = |path: &std::path::Path| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let made = dir.path().join("a").join("b");
+        super::make_private(&made, &output).unwrap();
+        assert_eq!((mode(&made), mode(&dir.path().join("a"))), (0o700, 0o700));
+        open(&made);
+        super::make_private(&made, &output).unwrap();
+        assert_eq!(mode(&made), 0o700, "empty");
+        std::fs::write(made.join("file"), "").unwrap();
+        open(&made);
+        super::make_private(&made, &output).unwrap();
+        assert_eq!(mode(&made), 0o755, "somebody uses it");
+    }
 }
