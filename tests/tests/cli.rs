@@ -515,6 +515,36 @@ fn ctrl_c_stops_an_answer_and_keeps_what_came() {
 }
 
 #[test]
+fn a_signal_to_the_engine_ends_answers_as_stopped() {
+    let profile = Profile::new();
+    let mut engine = profile
+        .command(&["engine", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 10];
+    engine.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    let mut asking = profile
+        .command(&["ask", "--max-tokens", "2000", "Write a long story."])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut some = [0; 10];
+    asking.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
+    let kill = std::process::Command::new("kill")
+        .args(["-TERM", &engine.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    assert!(engine.wait().unwrap().success());
+    let output = asking.wait_with_output().unwrap();
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert!(!notes.contains("engine"), "the connection broke off: {notes}");
+    let reply = profile.json(&["chats", "show", "last"])["messages"][1].clone();
+    assert_eq!(reply["status"], "stopped", "{reply}");
+}
+
+#[test]
 fn the_key_file_and_the_home_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let profile = Profile::with_models(&test_models());
