@@ -297,6 +297,38 @@ async fn requests_beyond_the_limit_are_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_request_has_its_place_before_its_body_is_read() {
+    let server = start(HttpLimits {
+        requests: 1,
+        body_patience: PATIENCE,
+        ..small()
+    })
+    .await;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    );
+    let mut first = TcpStream::connect(&server.address).await.unwrap();
+    first.write_all(head.as_bytes()).await.unwrap();
+    // The server says so when it begins to read the body.
+    let mut go_on = [0; 25];
+    timeout(PATIENCE, first.read_exact(&mut go_on))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"));
+    let answer = server.post(b"{}").await;
+    assert!(
+        status(&answer) == 503 && answer.contains("server_busy"),
+        "{answer}"
+    );
+    first.write_all(b"{}").await.unwrap();
+    assert_eq!(status(&read_answer(&mut first).await), 400);
+    let answer = server.post(b"{}").await;
+    assert_eq!(status(&answer), 400, "the place is free again: {answer}");
+}
+
+#[tokio::test]
 async fn stopping_waits_for_nobody_for_long() {
     let server = start(HttpLimits {
         head_patience: PATIENCE,

@@ -147,14 +147,12 @@ fn model_object(model: &ModelSummary) -> Value {
 }
 
 async fn completions(State(app): State<Arc<App>>, body: Body) -> Result<Response, HttpError> {
-    let body = read_body(&app, body).await?;
-    let slot = app.slot()?;
+    let (body, slot) = admit(&app, body).await?;
     chat::complete(&app, &body, slot).await
 }
 
 async fn embeddings(State(app): State<Arc<App>>, body: Body) -> Result<Json<Value>, HttpError> {
-    let body = read_body(&app, body).await?;
-    let _slot = app.slot()?;
+    let (body, _slot) = admit(&app, body).await?;
     let request = EmbeddingsRequest::parse(&body)?;
     let params = generate::EmbedParams {
         input: request.input,
@@ -186,11 +184,24 @@ async fn embeddings(State(app): State<Arc<App>>, body: Body) -> Result<Json<Valu
     )))
 }
 
-/// The whole body, within the limits of size and time.
+/// A place for the request and then its body: what bodies take in memory is limited by the number of places.
+///
+/// Without a place the body is thrown away as it comes.
+async fn admit(app: &App, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), HttpError> {
+    match app.slot() {
+        Ok(slot) => Ok((read_body(app, body, app.options.limits.body_bytes).await?, slot)),
+        Err(busy) => {
+            let _ = read_body(app, body, 0).await;
+            Err(busy)
+        }
+    }
+}
+
+/// The whole body, within the limits of time and of size, `keep` bytes.
 ///
 /// A body somewhat too large is read to its end and thrown away, so that the client sees the answer and not a broken
 /// connection.
-async fn read_body(app: &App, body: Body) -> Result<Bytes, HttpError> {
+async fn read_body(app: &App, body: Body, keep: usize) -> Result<Bytes, HttpError> {
     let limits = &app.options.limits;
     let limit = limits.body_bytes;
     let bounds = http_body::Body::size_hint(&body);
@@ -206,13 +217,13 @@ async fn read_body(app: &App, body: Body) -> Result<Bytes, HttpError> {
             if read > 8 * limit {
                 break;
             }
-            if read <= limit {
+            if read <= keep {
                 whole.extend_from_slice(&chunk);
             } else {
                 whole = Vec::new();
             }
         }
-        if read > limit {
+        if read > keep {
             Err(HttpError::too_large(limit))
         } else {
             Ok(Bytes::from(whole))
