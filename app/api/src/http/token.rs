@@ -16,23 +16,48 @@ const LONGEST_BYTES: u64 = 512;
 /// (`InvalidData`; deleting it makes a new one at the next start).
 pub fn read_or_create_token(home: &Path) -> io::Result<(String, PathBuf)> {
     let path = home.join(TOKEN_FILE);
-    match private_options().create_new(true).open(&path) {
-        Ok(file) => Ok((write_new(file)?, path)),
+    match read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return Ok((read?, path)),
+    }
+    match make(home, &path) {
+        Ok(token) => Ok((token, path)),
+        // Another process was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((read(&path)?, path)),
         Err(error) => Err(error),
     }
 }
 
-fn write_new(mut file: File) -> io::Result<String> {
-    let mut random = [[0_u8; 16]; 2];
-    for half in &mut random {
-        getrandom::fill(half).map_err(|error| io::Error::other(error.to_string()))?;
-    }
-    let [first, second] = random.map(u128::from_le_bytes);
+/// Puts a new token in place whole or not at all, and never over another.
+fn make(home: &Path, path: &Path) -> io::Result<String> {
+    let (first, second, name) = (random()?, random()?, random()?);
     let token = format!("{PREFIX}{first:032x}{second:032x}");
-    file.write_all(format!("{token}\n").as_bytes())?;
-    file.sync_all()?;
-    Ok(token)
+    let partial = home.join(format!(".{TOKEN_FILE}.{name:032x}"));
+    let mut file = private_options().create_new(true).open(&partial)?;
+    let placed = file
+        .write_all(format!("{token}\n").as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| place(&partial, path));
+    drop(file);
+    let _ = std::fs::remove_file(&partial);
+    placed.map(|()| token)
+}
+
+/// Gives the file its name, unless that is taken.
+fn place(partial: &Path, path: &Path) -> io::Result<()> {
+    match std::fs::hard_link(partial, path) {
+        // Some file systems have no links: there the first of two processes may lose its token at once.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.exists() => {
+            std::fs::rename(partial, path)
+        }
+        placed => placed,
+    }
+}
+
+fn random() -> io::Result<u128> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u128::from_le_bytes(bytes))
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -101,10 +126,32 @@ mod tests {
             assert_eq!(mode(&path), 0o600);
         }
         assert_eq!(read_or_create_token(home.path()).unwrap().0, first);
+        assert_eq!(
+            std::fs::read_dir(home.path()).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
         std::fs::write(&path, "short\n").unwrap();
         assert_eq!(
             read_or_create_token(home.path()).unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
+    }
+
+    #[test]
+    fn of_many_that_make_the_token_at_once_all_read_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(8);
+        let tokens = std::thread::scope(|scope| {
+            let threads = [(); 8].map(|()| {
+                scope.spawn(|| {
+                    start.wait();
+                    read_or_create_token(home.path()).unwrap().0
+                })
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert!(tokens.iter().all(|token| *token == tokens[0]));
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
     }
 }
