@@ -6,7 +6,7 @@ use hearth_api::methods::{Empty, chats, engine, generate, settings};
 use hearth_api::types::{EngineEvent, FinishReason, MessageStatus, Role, SettingsChange, Turn};
 use hearth_api::{ErrorCode, Update};
 
-use crate::kit::{Bench, Via, both, code, is_started, is_token, until};
+use crate::kit::{Bench, PATIENCE, Via, both, code, is_started, is_token, until};
 
 both! {
     async fn a_chat_grows_branches_and_keeps_them(via: Via) {
@@ -225,13 +225,15 @@ both! {
         let set = async {
             loop {
                 bench.call::<settings::Set>(change.clone()).await.unwrap();
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };
-        tokio::select! {
-            () = told => {}
-            () = set => {}
-        }
+        let either = async {
+            tokio::select! {
+                () = told => {}
+                () = set => {}
+            }
+        };
+        tokio::time::timeout(PATIENCE, either).await.unwrap();
         let reply = bench.say(None, "one two three").await.unwrap();
         assert_eq!(reply.metadata.unwrap().finish_reason, Some(FinishReason::Length));
         assert_eq!(reply.text, "one two ");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hearth_api::methods::Method;
 use hearth_api::methods::chat::{ChatEvent, SendParams};
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::fake::FakeLoader;
+
+/// How long a test waits for what should come at once.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const CHAT_MODEL: &str = "smollm2-135m-instruct-q4_1";
 pub const EMBEDDING_MODEL: &str = "all-minilm-l6-v2";
