@@ -2,7 +2,7 @@
 SEEDS ?= 1000
 FIRST_SEED ?= 1
 
-.PHONY: help bench lint models simulate test test-all test-ui clean
+.PHONY: help bench fuzz lint models simulate test test-all test-ui clean
 
 help:
 	@echo "bench     measure speed and quality, peers beside, and rewrite benches/RESULTS.md"
@@ -10,7 +10,8 @@ help:
 	@echo "models    get every model that the long tests and benches use (about 0.9 GB)"
 	@echo "simulate  run the sync simulator: SEEDS=n FIRST_SEED=s"
 	@echo "test      what ./test does"
-	@echo "test-all  the long tests too: bigger models, fuzzing"
+	@echo "test-all  the long tests too, on bigger models"
+	@echo "fuzz      fuzz the model file reader for ten minutes (needs nightly Rust and cargo-fuzz)"
 	@echo "test-ui   browser and window tests"
 	@echo "clean     remove build outputs and fetched tools and models"
 
@@ -21,8 +22,12 @@ lint:
 	./scripts/lint
 
 models:
-	cargo run --release -p hearth -- --home .cache models pull smollm2-135m-instruct-q4_1 all-minilm-l6-v2 \
+	HEARTH_KEYCHAIN=off HEARTH_MODELS=.cache/models cargo run --release -p hearth -- --in-process \
+		--home .cache/home --key-file .cache/key/test.key models pull smollm2-135m-instruct-q4_1 all-minilm-l6-v2 \
 		qwen2.5-coder-0.5b-instruct-q4_k_m gemma-3-270m-q4_k_m
+
+fuzz:
+	cd core/inference/fuzz && cargo +nightly fuzz run gguf -- -max_total_time=600
 
 simulate:
 	@echo "There is no sync simulator yet: sync has not been built." >&2; exit 1

@@ -5,8 +5,8 @@
 #   setup_build   compiler, libraries, Rust (at least RUST_MIN), Python with pip (for model packages)
 #   setup_test    what setup_build does, and nextest, cargo-deny, Node, a Python environment, lint tools
 #
-# What goes where: system packages through apt (with sudo unless root); everything else below .cache/ in
-# this folder, so that deleting the folder removes it.
+# What goes where: system packages through apt (with sudo unless root); Rust from apt or, where that is too old, from
+# rustup into its usual folders; tools of the tests below .cache/ in this folder.
 
 RUST_MIN=1.95
 NEXTEST_PIN=0.9.148

@@ -148,7 +148,6 @@ fn parser_error(error: impl fmt::Display) -> ConstraintError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::decoder::Architecture;
@@ -268,7 +267,7 @@ mod tests {
         clippy::disallowed_methods,
         reason = "a test is told by its environment where the models lie"
     )]
-    fn a_token_of_a_real_vocabulary_costs_microseconds() {
+    fn a_long_answer_in_a_real_vocabulary_is_accepted() {
         let models =
             std::env::var_os("HEARTH_TEST_MODELS").expect("HEARTH_TEST_MODELS names the models' folder");
         let path = "smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -292,18 +291,11 @@ mod tests {
         let text = format!("[{}]", [fact; 8].join(", "));
         let tokens = tokenizer.encode(&text, EncodeOptions::TEXT);
         let mut constraint = factory.json_schema(&schema).unwrap();
-        let mut spent = Duration::ZERO;
         for &token in &tokens {
-            let start = Instant::now();
             assert!(constraint.allows(token).unwrap());
             constraint.commit(token).unwrap();
             constraint.forced();
-            spent += start.elapsed();
         }
         assert!(constraint.is_complete());
-        let each = spent / tokens.len() as u32;
-        println!("{} tokens, {each:?} each", tokens.len());
-        // The target is 100 µs; a busy machine gets room.
-        assert!(each < Duration::from_millis(1), "{each:?} a token");
     }
 }

@@ -269,7 +269,10 @@ fn read_header(path: &Path) -> Result<Header, String> {
         *kinds.entry(tensor.ggml_type.name()).or_default() += count;
     }
     let window = config.context_length.min(USUAL_WINDOW);
-    let per_token = 2 * 2 * config.layer_count * config.kv_head_count * config.head_size;
+    // Keys and values, two bytes a number. The counts come from the file and may be absurd.
+    let per_token = [config.layer_count, config.kv_head_count, config.head_size]
+        .into_iter()
+        .fold(2 * 2_u64, |product, count| product.saturating_mul(count as u64));
     Ok(Header {
         architecture: config.architecture.name().to_owned(),
         name: text("general.name"),
@@ -280,7 +283,7 @@ fn read_header(path: &Path) -> Result<Header, String> {
             .map(|(name, _)| name.to_owned()),
         parameters,
         context_length: u32::try_from(config.context_length).unwrap_or(u32::MAX),
-        kv_bytes: (window as u64).saturating_mul(per_token as u64),
+        kv_bytes: (window as u64).saturating_mul(per_token),
     })
 }
 

@@ -19,6 +19,9 @@ use crate::kernels::{
     AttentionInputs, AttentionState, CHUNK, Kernels, LANES, PackedMatrix, QuantizedRows, RowsMut, ThreadPool,
 };
 
+/// The largest number that the cache's 16 bits hold.
+const HALF_MAX: f32 = 65_504.0;
+
 /// Query rows that share one pass over keys and values when a batch is computed.
 const TILE_ROWS: usize = 32;
 /// Fewest positions worth a thread of their own when few queries attend to many.
@@ -376,10 +379,14 @@ impl LayerPass<'_> {
                 for (d, &x) in head.iter().enumerate() {
                     let at = cache.ptr(index, key_starts[token] + d * LANES, 1);
                     // SAFETY: this position's place in the cache belongs to this call alone.
-                    unsafe { at.write(half::f16::from_f32(x).to_bits()) };
+                    unsafe { at.write(half::f16::from_f32(x.clamp(-HALF_MAX, HALF_MAX)).to_bits()) };
                 }
             }
-            for (index, head) in values.chunks_exact(size).enumerate() {
+            for (index, head) in values.chunks_exact_mut(size).enumerate() {
+                // Infinity would turn masked positions, whose weight is 0, into NaN.
+                for x in head.iter_mut() {
+                    *x = x.clamp(-HALF_MAX, HALF_MAX);
+                }
                 // SAFETY: as above.
                 let place = unsafe { cache.slice(index, value_starts[token], size) };
                 kernels.to_half(head, place);
