@@ -174,7 +174,7 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
             c.engine.remove_model(p.model).await?;
             Ok(Empty {})
         },
-        models::Import => |c, p| async move { Ok(c.engine.import_model(p.path, p.id, c.events, c.cancel).await?) },
+        models::Import => |c, p| async move { Ok(c.engine.import_model(p.path, c.events, c.cancel).await?) },
         models::Use => |c, p| async move { Ok(c.engine.use_model(p.model).await?) },
         models::Unload => |c, p| async move {
             c.engine.unload_model(p.model).await?;

@@ -268,9 +268,6 @@ pub(crate) enum Models {
     Import {
         /// The file
         file: PathBuf,
-        /// The model's identifier; absent means the file's name
-        #[arg(long, value_name = "ID")]
-        id: Option<String>,
     },
     /// Make a model the one that is used when none is named
     Use {

@@ -96,19 +96,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings in a GGUF file by copying it. Its identifier is made from the file's name: `id` must be absent.
+    /// Brings in a GGUF file by copying it. Its identifier is made from the file's name.
     pub async fn import_model(
         &self,
         path: PathBuf,
-        id: Option<String>,
         events: mpsc::Sender<PullProgress>,
         cancel: CancellationToken,
     ) -> Result<ModelSummary> {
-        if id.is_some() {
-            return Err(EngineError::Unsupported(
-                "a model's identifier is made from its file's name".into(),
-            ));
-        }
         if !path.is_absolute() {
             return Err(EngineError::InvalidRequest("the path must be absolute".into()));
         }

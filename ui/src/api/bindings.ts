@@ -739,13 +739,9 @@ export type MessageStatus = "streaming" | "complete" | "stopped" | "interrupted"
  */
 export type ModelImportParams = { 
 /**
- * The file; an absolute path.
+ * The file; an absolute path. The model's identifier is made from its name.
  */
-path: string, 
-/**
- * The model's identifier; absent means the file's name.
- */
-id?: string, };
+path: string, };
 
 /**
  * Parameters that name a model.

@@ -80,11 +80,8 @@ pub struct Verified {
 /// Parameters of [`Import`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]
-#[ts(optional_fields, rename = "ModelImportParams")]
+#[ts(rename = "ModelImportParams")]
 pub struct ImportParams {
-    /// The file; an absolute path.
+    /// The file; an absolute path. The model's identifier is made from its name.
     pub path: PathBuf,
-    /// The model's identifier; absent means the file's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
 }

@@ -34,12 +34,12 @@ pub(super) async fn run(profile: &Profile, args: Models, output: &Output) -> Res
             working(profile, output, async |s| get(s, models, output).await).await
         }
         Models::Verify { model } => working(profile, output, async |s| verify(s, model, output).await).await,
-        Models::Import { file, id } => {
+        Models::Import { file } => {
             let path = file
                 .canonicalize()
                 .map_err(|error| Failure::file(&file, &error))?;
             working(profile, output, async |s| {
-                import(s, ImportParams { path, id }, output).await
+                import(s, ImportParams { path }, output).await
             })
             .await
         }
