@@ -55,11 +55,11 @@ async fn protect(
     };
     let (new, told) = match to {
         ProtectWith::Passphrase => {
-            let passphrase = new_passphrase(file, output)?;
+            let mut passphrase = new_passphrase(file, output)?;
             let told = "The new passphrase opens the profile now. Nobody can recover a lost one.";
             (
                 NewProtection::Passphrase {
-                    passphrase: passphrase.to_string(),
+                    passphrase: std::mem::take(&mut *passphrase),
                 },
                 told.to_owned(),
             )
@@ -77,7 +77,7 @@ async fn protect(
             (NewProtection::KeyFile { path }, told)
         }
     };
-    let current_passphrase = current.map(|passphrase| passphrase.to_string());
+    let current_passphrase = current.map(|mut passphrase| std::mem::take(&mut *passphrase));
     session
         .client
         .call::<ChangeProtection>(ChangeProtectionParams {
@@ -114,13 +114,13 @@ async fn backup(
             path.display()
         )));
     }
-    let passphrase = match passphrase_file {
+    let mut passphrase = match passphrase_file {
         Some(file) => secret::from_file(file)?,
         None => secret::ask_new(output, "the backup")?,
     };
     let params = BackupParams {
         path: path.clone(),
-        passphrase: passphrase.to_string(),
+        passphrase: std::mem::take(&mut *passphrase),
     };
     let done = session.client.call::<Backup>(params).await?;
     if output.json {
@@ -141,7 +141,7 @@ async fn restore(
     output: &Output,
 ) -> Result<(), Failure> {
     let path = file.canonicalize().map_err(|error| Failure::file(file, &error))?;
-    let passphrase = match passphrase_file {
+    let mut passphrase = match passphrase_file {
         Some(file) => secret::from_file(file)?,
         None => secret::ask(output, "The backup's passphrase")?,
     };
@@ -159,7 +159,7 @@ async fn restore(
     }
     let params = RestoreParams {
         path,
-        passphrase: passphrase.to_string(),
+        passphrase: std::mem::take(&mut *passphrase),
         replace,
     };
     session.client.call::<Restore>(params).await?;
