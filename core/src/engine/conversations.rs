@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hearth_store::{
-    Chat, ChatId, ChatQuery, FinishedMessage, Message, MessageId, NewChat, NewMessage, Store, StoreError,
+    Chat, ChatId, FinishedMessage, Message, MessageId, NewChat, NewMessage, Store, StoreError,
 };
 use serde_json::Value;
 
@@ -93,15 +93,7 @@ impl Conversations {
             .on_chat(
                 id,
                 |memory| memory.chat(id).map(|(chat, count)| (chat, count as u64)),
-                move |store| {
-                    let chat = store.chat(id)?;
-                    let summaries = store.chats(&ChatQuery::default())?;
-                    let count = summaries
-                        .iter()
-                        .find(|summary| summary.chat.id == id)
-                        .map_or(0, |s| s.messages);
-                    Ok((chat, count))
-                },
+                move |store| Ok((store.chat(id)?, store.message_count(id)?)),
             )
             .await?;
         Ok(convert::chat(chat, count, incognito))

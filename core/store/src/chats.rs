@@ -129,6 +129,15 @@ impl Store {
             .ok_or_else(|| StoreError::not_found("chat", id))
     }
 
+    /// Number of a chat's messages on all branches; 0 for a chat that isn't there.
+    pub fn message_count(&self, id: ChatId) -> Result<u64, StoreError> {
+        let count: i64 = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM message WHERE chat = (SELECT seq FROM chat WHERE id = ?1)")?
+            .query_row([id], |row| row.get(0))?;
+        Ok(count as u64)
+    }
+
     /// The chats that `query` asks for, the last changed first.
     pub fn chats(&self, query: &ChatQuery) -> Result<Vec<ChatSummary>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
@@ -182,7 +191,7 @@ impl Store {
     /// truncated. Freed pages are overwritten with zeros.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`]; [`StoreError::LogInUse`]: the chat is deleted all the same.
     pub fn delete_chat(&mut self, id: ChatId) -> Result<(), StoreError> {
         let transaction = self.transaction()?;
         let seq = chat_seq(&transaction, id)?;
