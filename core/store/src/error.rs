@@ -60,6 +60,12 @@ pub enum StoreError {
         /// What was noticed.
         detail: String,
     },
+    /// Another program reads the database file: what was changed is changed, but its write-ahead log, which may hold
+    /// deleted text, could not be emptied.
+    #[error(
+        "another program is reading the database, so its log could not be emptied: deleted text may still be in it; end that program, and the next deletion or the engine's end empties the log"
+    )]
+    LogInUse,
     /// A chat, message or file that was asked for is not there.
     #[error("there is no {what} {id}")]
     NotFound {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::StoreError;
 use crate::store::LOCK_FILE;
@@ -10,10 +11,11 @@ use crate::store::LOCK_FILE;
 /// The right to open the profile of one folder; given back on drop, and by the operating system after a crash.
 ///
 /// It is an advisory lock (`flock` on Unix, `LockFileEx` on Windows) on `engine.lock`, which also names the process
-/// that holds it. The file stays behind; only the lock on it means anything.
-#[derive(Debug)]
+/// that holds it. The file stays behind; only the lock on it means anything. Clones share it: the last one gives it
+/// back.
+#[derive(Debug, Clone)]
 pub struct EngineLock {
-    _file: File,
+    _file: Arc<File>,
 }
 
 impl EngineLock {
@@ -42,7 +44,9 @@ impl EngineLock {
         // The process id only helps a human: a disk too full to note it is no reason to refuse.
         let noted = file.set_len(0).and_then(|()| file.rewind());
         let _ = noted.and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(EngineLock { _file: file })
+        Ok(EngineLock {
+            _file: Arc::new(file),
+        })
     }
 }
 

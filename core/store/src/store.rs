@@ -53,8 +53,8 @@ pub struct Store {
     pub(crate) dir: PathBuf,
     pub(crate) options: StoreOptions,
     header: Header,
-    key: Secret,
-    _lock: EngineLock,
+    pub(crate) key: Secret,
+    lock: EngineLock,
 }
 
 impl std::fmt::Debug for Store {
@@ -154,7 +154,7 @@ impl Store {
             options: options.clone(),
             header,
             key,
-            _lock: lock,
+            lock,
         };
         store.recover_interrupted()?;
         Ok(store)
@@ -255,12 +255,17 @@ impl Store {
 
     /// [`Store::wipe`] with options.
     pub fn wipe_with(dir: &Path, options: &StoreOptions) -> Result<(), StoreError> {
-        let header_path = dir.join(KEY_HEADER_FILE);
-        let path = dir.join(DATABASE_FILE);
-        if !header_path.exists() && !path.exists() {
+        if !dir.join(KEY_HEADER_FILE).exists() && !dir.join(DATABASE_FILE).exists() {
             return Err(StoreError::NoProfile { dir: dir.to_owned() });
         }
-        let lock = EngineLock::acquire(dir)?;
+        Store::wipe_locked(EngineLock::acquire(dir)?, dir, options)
+    }
+
+    /// Like [`Store::wipe_with`], for a caller that has the profile's lock, from [`Store::into_lock`] for example: no
+    /// other engine comes between closing the database and wiping it.
+    pub fn wipe_locked(lock: EngineLock, dir: &Path, options: &StoreOptions) -> Result<(), StoreError> {
+        let header_path = dir.join(KEY_HEADER_FILE);
+        let path = dir.join(DATABASE_FILE);
         let header = Header::read(&header_path).ok().flatten();
         destroy_header(&header_path)?;
         remove_database(&path)?;
@@ -270,6 +275,29 @@ impl Store {
         drop(lock);
         match header {
             Some(header) => header.forget_keychain_entry(None, &*options.keychain),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes the database and keeps the profile's lock, to do something to its files.
+    pub fn into_lock(self) -> EngineLock {
+        self.lock
+    }
+
+    /// Removes the key header at `path`, a profile's that another took the place of, and with it its keychain entry,
+    /// unless the header at `kept` uses the same one. Nothing happens when it isn't there.
+    ///
+    /// # Errors
+    /// [`StoreError::Keychain`]: the header is gone, its entry is not. [`StoreError::Io`]: the header may be there.
+    pub fn retire_header(path: &Path, kept: &Path, options: &StoreOptions) -> Result<(), StoreError> {
+        // One that can't be read names no entry; it goes all the same.
+        let header = Header::read(path).ok().flatten();
+        let kept = Header::read(kept)?;
+        files::remove_if_there(path)?;
+        // The entry only goes when the header can't come back.
+        files::sync_parent(path)?;
+        match header {
+            Some(header) => header.forget_keychain_entry(kept.as_ref(), &*options.keychain),
             None => Ok(()),
         }
     }
@@ -298,11 +326,17 @@ impl Store {
             .transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
 
-    /// Moves everything from the write-ahead log into the database and empties the log.
-    pub(crate) fn truncate_log(&self) -> Result<(), StoreError> {
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        Ok(())
+    /// Moves everything from the write-ahead log into the database and empties the log. Waits 5 seconds for others
+    /// who read the file.
+    ///
+    /// # Errors
+    /// [`StoreError::LogInUse`].
+    pub fn truncate_log(&self) -> Result<(), StoreError> {
+        // SQLite tells in the row, not by an error, that a reader was in the way.
+        let busy: bool = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy { Err(StoreError::LogInUse) } else { Ok(()) }
     }
 }
 

@@ -147,6 +147,35 @@ fn a_deleted_chat_is_in_no_page() {
         .unwrap();
 }
 
+/// A reader in the way of emptying the log is told, and the next deletion makes up for it.
+#[test]
+fn a_log_that_another_reads_is_not_called_emptied() {
+    let (dir, mut store) = create();
+    let [first, second] = [chat(&mut store), chat(&mut store)];
+    store.connection.execute_batch("PRAGMA busy_timeout = 0").unwrap();
+    let reader = connection::open(&dir.path().join(DATABASE_FILE), &store.key).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM chat").unwrap();
+    let deleted = store.delete_chat(first);
+    assert!(matches!(deleted, Err(StoreError::LogInUse)), "{deleted:?}");
+    assert!(matches!(store.chat(first), Err(StoreError::NotFound { .. })));
+    drop(reader);
+    store.delete_chat(second).unwrap();
+    assert_eq!(fs::metadata(dir.path().join("hearth.db-wal")).unwrap().len(), 0);
+}
+
+#[test]
+fn a_chats_messages_are_counted() {
+    let (_dir, mut store) = create();
+    let [id, other] = [chat(&mut store), chat(&mut store)];
+    for chat in [id, id, other] {
+        store
+            .append_message(message(chat, "text", MessageStatus::Complete))
+            .unwrap();
+    }
+    assert_eq!(store.message_count(id).unwrap(), 2);
+    assert_eq!(store.message_count(ChatId::random()).unwrap(), 0);
+}
+
 #[test]
 fn a_newer_schema_is_refused_untouched() {
     let (dir, mut store) = create();

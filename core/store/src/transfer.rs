@@ -26,7 +26,7 @@ const UNPACKED_FILE: &str = "hearth.db.unpacked";
 impl Store {
     /// Writes a consistent copy of the whole profile to the new file `to`, encrypted under `passphrase` alone: it
     /// needs no other file and no keychain to come back. The store can be in use; the file appears complete or not
-    /// at all.
+    /// at all. What is written until then lies beside it, under a name of its own that begins like it.
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`] when `to` is there; [`StoreError::Full`].
@@ -42,10 +42,10 @@ impl Store {
         let protection = Protection::Passphrase(Zeroizing::new(passphrase.to_owned()));
         let name = to_hex(&random::<16>()?);
         let header = Header::wrap(&key, &name, &protection, self.options.kdf, place)?;
-        let database = files::with_suffix(to, ".database");
-        let packed = files::with_suffix(to, ".partial");
-        remove_database(&database)?;
-        files::remove_if_there(&packed)?;
+        // Names that nobody else has: what lies beside the backup is not ours to remove.
+        let own = to_hex(&random::<16>()?);
+        let database = files::with_suffix(to, &format!(".{}.database", *own));
+        let packed = files::with_suffix(to, &format!(".{}.partial", *own));
         let written = connection::copy(&self.connection, &database, &key)
             .and_then(|()| pack(&header, &database, &packed))
             .and_then(|()| files::publish(&packed, to, Existing::Refuse));
@@ -80,35 +80,69 @@ impl Store {
         protection: &Protection,
         options: &StoreOptions,
     ) -> Result<Store, StoreError> {
-        let mut file = File::open(from).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::not_found("backup", from.display()),
-            _ => StoreError::io("open", from, error),
-        })?;
-        let header = read_header(&mut file, from)?;
+        let backup = open_backup(from, passphrase, dir, options)?;
         files::create_private_dir(dir)?;
-        let place = HeaderPlace {
-            dir,
-            keychain: &*options.keychain,
-        };
-        let words = Protection::Passphrase(Zeroizing::new(passphrase.to_owned()));
-        let key = header.unwrap(&words, from, place)?;
-        let lock = EngineLock::acquire(dir)?;
-        refuse_existing(dir)?;
-        let unpacked = dir.join(UNPACKED_FILE);
-        let fresh = random_secret()?;
-        let prepared = remove_database(&unpacked)
-            .and_then(|()| unpack(&mut file, from, &unpacked))
-            .and_then(|()| rekey(&unpacked, &key, &dir.join(PENDING_FILE), &fresh, from));
-        let removed = remove_database(&unpacked);
-        let restored = prepared
-            .and(removed)
-            .and_then(|()| Store::adopt_pending(dir, &fresh, protection, options));
-        if restored.is_err() {
-            let _ = remove_database(&dir.join(PENDING_FILE));
-        }
-        restored?;
-        Store::open_locked(lock, dir, protection, options)
+        unpack_into(EngineLock::acquire(dir)?, backup, from, dir, protection, options)
     }
+
+    /// Like [`Store::restore_with`], for a caller that has the lock of `dir`, which must exist.
+    pub fn restore_locked(
+        lock: EngineLock,
+        from: &Path,
+        passphrase: &str,
+        dir: &Path,
+        protection: &Protection,
+        options: &StoreOptions,
+    ) -> Result<Store, StoreError> {
+        let backup = open_backup(from, passphrase, dir, options)?;
+        unpack_into(lock, backup, from, dir, protection, options)
+    }
+}
+
+/// The backup, read up to its database, and the key of that.
+fn open_backup(
+    from: &Path,
+    passphrase: &str,
+    dir: &Path,
+    options: &StoreOptions,
+) -> Result<(File, Secret), StoreError> {
+    let mut file = File::open(from).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StoreError::not_found("backup", from.display()),
+        _ => StoreError::io("open", from, error),
+    })?;
+    let header = read_header(&mut file, from)?;
+    let place = HeaderPlace {
+        dir,
+        keychain: &*options.keychain,
+    };
+    let words = Protection::Passphrase(Zeroizing::new(passphrase.to_owned()));
+    let key = header.unwrap(&words, from, place)?;
+    Ok((file, key))
+}
+
+fn unpack_into(
+    lock: EngineLock,
+    (mut file, key): (File, Secret),
+    from: &Path,
+    dir: &Path,
+    protection: &Protection,
+    options: &StoreOptions,
+) -> Result<Store, StoreError> {
+    refuse_existing(dir)?;
+    let unpacked = dir.join(UNPACKED_FILE);
+    let fresh = random_secret()?;
+    let prepared = remove_database(&unpacked)
+        .and_then(|()| unpack(&mut file, from, &unpacked))
+        .and_then(|()| rekey(&unpacked, &key, &dir.join(PENDING_FILE), &fresh, from));
+    let removed = remove_database(&unpacked);
+    let restored = prepared
+        .and(removed)
+        .and_then(|()| Store::adopt_pending(dir, &fresh, protection, options));
+    if restored.is_err() {
+        let _ = remove_database(&dir.join(PENDING_FILE));
+    }
+    restored?;
+    Store::open_locked(lock, dir, protection, options)
 }
 
 fn pack(header: &Header, database: &Path, to: &Path) -> Result<(), StoreError> {

@@ -254,6 +254,66 @@ fn a_wiped_profile_is_gone() {
 }
 
 #[test]
+fn a_profile_is_wiped_without_giving_its_lock_back() {
+    let profile = Profile::new();
+    with_one_chat(&profile);
+    let lock = profile.open().into_lock();
+    let others = || EngineLock::acquire(&profile.dir).map(drop);
+    assert!(matches!(others(), Err(StoreError::Locked { .. })));
+    Store::wipe_locked(lock.clone(), &profile.dir, &options()).unwrap();
+    assert!(matches!(others(), Err(StoreError::Locked { .. })));
+    drop(lock);
+    others().unwrap();
+    assert!(matches!(
+        profile.try_open(&words(PASSPHRASE)),
+        Err(StoreError::NoProfile { .. })
+    ));
+}
+
+#[test]
+fn a_retired_header_takes_its_keychain_entry_along_unless_it_is_in_use() {
+    let (one, two) = (Profile::new(), Profile::new());
+    let keychain = MemoryKeychain::default();
+    let options = StoreOptions {
+        keychain: Arc::new(keychain.clone()),
+        ..options()
+    };
+    let protection = Protection::Keychain {
+        service: "hearth".into(),
+        account: "test".into(),
+    };
+    for profile in [&one, &two] {
+        Store::create_with(&profile.dir, &protection, &options).unwrap();
+    }
+    let [one, two] = [one, two].map(|profile| (profile.dir.join(KEY_HEADER_FILE), profile));
+    let copy = one.1.outside.path().join("copy");
+    fs::copy(&one.0, &copy).unwrap();
+    Store::retire_header(&copy, &one.0, &options).unwrap();
+    assert_eq!(keychain.0.lock().unwrap().len(), 2);
+    Store::retire_header(&one.0, &two.0, &options).unwrap();
+    assert_eq!(keychain.0.lock().unwrap().len(), 1);
+    assert!(!copy.exists() && !one.0.exists());
+    Store::open_with(&two.1.dir, &protection, &options).unwrap();
+}
+
+#[test]
+fn a_backup_leaves_alone_what_lies_beside_it() {
+    let profile = Profile::new();
+    with_one_chat(&profile);
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    let others = ["backup.database", "backup.partial", "backup.database-wal"].map(|n| folder.path().join(n));
+    for other in &others {
+        fs::write(other, "somebody's").unwrap();
+    }
+    profile.open().backup(&backup, "words").unwrap();
+    for other in &others {
+        assert_eq!(fs::read_to_string(other).unwrap(), "somebody's");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+}
+
+#[test]
 fn a_backup_holds_everything_and_needs_only_its_passphrase() {
     let profile = Profile::new();
     let before = with_one_chat(&profile);
