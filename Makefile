@@ -22,6 +22,7 @@ lint:
 	./scripts/lint
 
 models:
+	mkdir -p .cache/key
 	HEARTH_KEYCHAIN=off HEARTH_MODELS=.cache/models cargo run --release -p hearth -- --in-process \
 		--home .cache/home --key-file .cache/key/test.key models pull smollm2-135m-instruct-q4_1 all-minilm-l6-v2 \
 		qwen2.5-coder-0.5b-instruct-q4_k_m gemma-3-270m-q4_k_m
