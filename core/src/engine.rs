@@ -10,6 +10,7 @@ mod models;
 mod outbox;
 mod prepare;
 mod profile;
+mod restore;
 mod store_thread;
 mod turn;
 mod unlock;
@@ -67,6 +68,8 @@ struct Inner {
     changes: broadcast::Sender<EngineEvent>,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    /// Work on the profile's files that must not be cut short.
+    upkeep: TaskTracker,
     opened: Instant,
 }
 
@@ -94,7 +97,7 @@ impl Engine {
         let (store, thread) = StoreThread::start({
             let (home, unlock, protection) = (home.clone(), options.unlock.clone(), Arc::clone(&protection));
             move || {
-                profile::recover_restore(&home)?;
+                restore::recover_restore_locked(&home)?;
                 let (store, opened_with) = unlock::open_or_create(&home, &unlock)?;
                 *lock(&protection) = Some(opened_with);
                 Ok(store)
@@ -120,6 +123,7 @@ impl Engine {
             changes: broadcast::channel(WATCH_QUEUE).0,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            upkeep: TaskTracker::new(),
             opened: Instant::now(),
             options,
         };
@@ -167,6 +171,8 @@ impl Engine {
         self.request_stop();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        self.inner.upkeep.close();
+        self.inner.upkeep.wait().await;
         self.inner.host.unload_all().await;
         let _ = self.close_store().await;
         let thread = lock(&self.inner.store_thread).take();

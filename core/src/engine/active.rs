@@ -11,7 +11,13 @@ use crate::types::{ChatId, MessageId};
 /// The answers that are being written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ActiveReplies {
-    chats: Arc<Mutex<HashMap<ChatId, Active>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chats: HashMap<ChatId, Active>,
+    held: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -28,10 +34,38 @@ pub(super) struct Answering {
     chat: ChatId,
 }
 
+/// The right that nothing is answered; given back on drop.
+#[derive(Debug)]
+pub(super) struct Quiet {
+    replies: ActiveReplies,
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        self.replies.lock().held = false;
+    }
+}
+
 impl ActiveReplies {
+    /// Lets no answer begin while [`Quiet`] is held. Errors: [`EngineError::Busy`] while one is being written.
+    pub(super) fn hold(&self) -> Result<Quiet, EngineError> {
+        let mut state = self.lock();
+        if state.held || !state.chats.is_empty() {
+            return Err(EngineError::Busy);
+        }
+        state.held = true;
+        Ok(Quiet {
+            replies: self.clone(),
+        })
+    }
+
     /// Begins an answer that `cancel` ends. Errors: [`EngineError::Busy`].
     pub(super) fn begin(&self, chat: ChatId, cancel: CancellationToken) -> Result<Answering, EngineError> {
-        match self.lock().entry(chat) {
+        let mut state = self.lock();
+        if state.held {
+            return Err(EngineError::Busy);
+        }
+        match state.chats.entry(chat) {
             std::collections::hash_map::Entry::Occupied(_) => Err(EngineError::Busy),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(Active {
@@ -51,6 +85,7 @@ impl ActiveReplies {
     pub(super) async fn stop(&self, reply: MessageId) -> bool {
         let active = self
             .lock()
+            .chats
             .values()
             .find(|active| active.reply == Some(reply))
             .cloned();
@@ -59,16 +94,16 @@ impl ActiveReplies {
 
     /// Ends whatever is being written in a chat, and waits.
     pub(super) async fn stop_chat(&self, chat: ChatId) -> bool {
-        let active = self.lock().get(&chat).cloned();
+        let active = self.lock().chats.get(&chat).cloned();
         end(active).await
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().chats.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChatId, Active>> {
-        self.chats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,7 +117,7 @@ async fn end(active: Option<Active>) -> bool {
 impl Answering {
     /// Names the answer, so that it can be stopped.
     pub(super) fn name(&self, reply: MessageId) {
-        if let Some(active) = self.replies.lock().get_mut(&self.chat) {
+        if let Some(active) = self.replies.lock().chats.get_mut(&self.chat) {
             active.reply = Some(reply);
         }
     }
@@ -90,8 +125,30 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if let Some(active) = self.replies.lock().remove(&self.chat) {
+        if let Some(active) = self.replies.lock().chats.remove(&self.chat) {
             active.done.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_answered_while_quiet_is_held() {
+        let replies = ActiveReplies::default();
+        let chat = ChatId::from_u128(1);
+        let answering = replies.begin(chat, CancellationToken::new()).unwrap();
+        assert!(matches!(replies.hold(), Err(EngineError::Busy)));
+        drop(answering);
+        let quiet = replies.hold().unwrap();
+        assert!(matches!(replies.hold(), Err(EngineError::Busy)));
+        let refused = replies.begin(chat, CancellationToken::new());
+        assert!(matches!(refused, Err(EngineError::Busy)));
+        drop(quiet);
+        replies.begin(chat, CancellationToken::new()).unwrap();
     }
 }

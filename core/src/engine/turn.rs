@@ -268,7 +268,13 @@ impl Engine {
         };
         let answering = match answering {
             Some(answering) => answering,
-            None => self.inner.active.begin(chat.into(), cancel.clone())?,
+            None => match self.inner.active.begin(chat.into(), cancel.clone()) {
+                Ok(answering) => answering,
+                Err(error) => {
+                    let _ = chats.delete(chat).await;
+                    return Err(error);
+                }
+            },
         };
         let begun = self.store_beginning(chat, asked, &prepared).await;
         let (question, reply) = match begun {

@@ -292,13 +292,14 @@ impl Store {
     pub fn retire_header(path: &Path, kept: &Path, options: &StoreOptions) -> Result<(), StoreError> {
         // One that can't be read names no entry; it goes all the same.
         let header = Header::read(path).ok().flatten();
-        let kept = Header::read(kept)?;
+        let kept = Header::read(kept);
         files::remove_if_there(path)?;
         // The entry only goes when the header can't come back.
         files::sync_parent(path)?;
-        match header {
-            Some(header) => header.forget_keychain_entry(kept.as_ref(), &*options.keychain),
-            None => Ok(()),
+        match (header, kept) {
+            (Some(header), Ok(kept)) => header.forget_keychain_entry(kept.as_ref(), &*options.keychain),
+            // Nobody can tell which entry the kept one needs: none goes.
+            _ => Ok(()),
         }
     }
 
