@@ -15,10 +15,9 @@ impl Engine {
     /// `current_passphrase` is another.
     pub async fn change_protection(
         &self,
-        current_passphrase: Option<String>,
+        current_passphrase: Option<Zeroizing<String>>,
         new: NewProtection,
     ) -> Result<()> {
-        let current_passphrase = current_passphrase.map(Zeroizing::new);
         if let Protection::Passphrase(current) = &*lock(&self.inner.protection) {
             match current_passphrase {
                 None => {
@@ -48,7 +47,7 @@ impl Engine {
     }
 
     /// Writes an encrypted copy of the database, which `passphrase` alone opens; says its size in bytes.
-    pub async fn backup(&self, to: PathBuf, passphrase: String) -> Result<u64> {
+    pub async fn backup(&self, to: PathBuf, passphrase: Zeroizing<String>) -> Result<u64> {
         let (to, passphrase) = (absolute(to)?, checked_passphrase(passphrase)?);
         self.inner
             .chats
@@ -109,9 +108,9 @@ pub(super) fn absolute(path: PathBuf) -> Result<PathBuf> {
     }
 }
 
-fn checked_passphrase(passphrase: String) -> Result<Zeroizing<String>> {
+fn checked_passphrase(passphrase: Zeroizing<String>) -> Result<Zeroizing<String>> {
     if passphrase.is_empty() {
         return Err(EngineError::InvalidRequest("the passphrase is empty".into()));
     }
-    Ok(Zeroizing::new(passphrase))
+    Ok(passphrase)
 }

@@ -24,8 +24,8 @@ impl Engine {
     /// Errors: [`EngineError::InvalidRequest`] when the profile has chats and `replace` is false; [`EngineError::Busy`]
     /// while a chat is being answered; [`EngineError::WrongKey`], [`EngineError::Corrupt`],
     /// [`EngineError::NewerSchema`]: the profile is as it was.
-    pub async fn restore(&self, from: PathBuf, passphrase: String, replace: bool) -> Result<()> {
-        let (from, passphrase) = (absolute(from)?, Zeroizing::new(passphrase));
+    pub async fn restore(&self, from: PathBuf, passphrase: Zeroizing<String>, replace: bool) -> Result<()> {
+        let from = absolute(from)?;
         // Nothing is answered from here on: a reply would be stored in a database that is no more.
         let quiet = self.inner.active.hold()?;
         let engine = self.clone();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use zeroize::Zeroizing;
 
 /// What opens a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -26,7 +27,8 @@ pub enum NewProtection {
     /// A passphrase.
     Passphrase {
         /// The passphrase.
-        passphrase: String,
+        #[ts(as = "String")]
+        passphrase: Zeroizing<String>,
     },
     /// A key in a file, made if absent.
     KeyFile {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hearth_core::types::NewProtection;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use zeroize::Zeroizing;
 
 use super::{Empty, NoEvent, method};
 
@@ -32,7 +33,8 @@ method! {
 pub struct ChangeProtectionParams {
     /// The present passphrase, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current_passphrase: Option<String>,
+    #[ts(as = "Option<String>")]
+    pub current_passphrase: Option<Zeroizing<String>>,
     /// What shall open the profile.
     pub new: NewProtection,
 }
@@ -44,7 +46,8 @@ pub struct BackupParams {
     /// The file to write; an absolute path where nothing is yet.
     pub path: PathBuf,
     /// The backup's passphrase.
-    pub passphrase: String,
+    #[ts(as = "String")]
+    pub passphrase: Zeroizing<String>,
 }
 
 /// Output of [`Backup`].
@@ -61,7 +64,8 @@ pub struct RestoreParams {
     /// The backup; an absolute path.
     pub path: PathBuf,
     /// Its passphrase.
-    pub passphrase: String,
+    #[ts(as = "String")]
+    pub passphrase: Zeroizing<String>,
     /// Must be true when the profile has chats: they will be gone.
     #[serde(default)]
     #[ts(optional, as = "Option<bool>")]

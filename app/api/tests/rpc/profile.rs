@@ -15,14 +15,14 @@ both! {
         let change = SettingsChange { max_reply_tokens: Some(77), ..Default::default() };
         bench.call::<settings::Set>(change).await.unwrap();
         let path = bench.dir.path().join("backup");
-        let backup = BackupParams { path: path.clone(), passphrase: "pass".into() };
+        let backup = BackupParams { path: path.clone(), passphrase: "pass".to_owned().into() };
         assert!(bench.call::<Backup>(backup).await.unwrap().bytes > 0);
         bench.call::<chats::Delete>(chats::DeleteParams { which: chats::Selection::All }).await.unwrap();
         let new = bench.say(None, "the new days").await.unwrap().chat;
 
-        let restore = RestoreParams { path: path.clone(), passphrase: "pass".into(), replace: false };
+        let restore = RestoreParams { path: path.clone(), passphrase: "pass".to_owned().into(), replace: false };
         assert_eq!(code(bench.call::<Restore>(restore.clone()).await), ErrorCode::InvalidRequest);
-        let wrong = RestoreParams { passphrase: "wrong".into(), replace: true, ..restore.clone() };
+        let wrong = RestoreParams { passphrase: "wrong".to_owned().into(), replace: true, ..restore.clone() };
         assert_eq!(code(bench.call::<Restore>(wrong).await), ErrorCode::WrongKey);
         bench.call::<chats::Show>(chats::ShowParams { chat: new, leaf: None }).await.unwrap();
 
@@ -41,8 +41,8 @@ both! {
         let bench = Bench::new(via).await;
         let chat = bench.say(None, "hello").await.unwrap().chat;
         let to = |current: Option<&str>, new: &str| ChangeProtectionParams {
-            current_passphrase: current.map(Into::into),
-            new: NewProtection::Passphrase { passphrase: new.into() },
+            current_passphrase: current.map(|text| text.to_owned().into()),
+            new: NewProtection::Passphrase { passphrase: new.to_owned().into() },
         };
         bench.call::<ChangeProtection>(to(None, "one")).await.unwrap();
         assert_eq!(code(bench.call::<ChangeProtection>(to(None, "two")).await), ErrorCode::Locked);

@@ -45,7 +45,7 @@ async fn protect(
     output: &Output,
 ) -> Result<(), Failure> {
     let status = session.client.call::<GetStatus>(Empty {}).await?;
-    let current = if status.database.protection == ProtectionKind::Passphrase {
+    let current_passphrase = if status.database.protection == ProtectionKind::Passphrase {
         Some(match profile.passphrase() {
             Some(given) => given.clone(),
             None => secret::ask(output, "Present passphrase")?,
@@ -55,14 +55,9 @@ async fn protect(
     };
     let (new, told) = match to {
         ProtectWith::Passphrase => {
-            let mut passphrase = new_passphrase(file, output)?;
+            let passphrase = new_passphrase(file, output)?;
             let told = "The new passphrase opens the profile now. Nobody can recover a lost one.";
-            (
-                NewProtection::Passphrase {
-                    passphrase: std::mem::take(&mut *passphrase),
-                },
-                told.to_owned(),
-            )
+            (NewProtection::Passphrase { passphrase }, told.to_owned())
         }
         ProtectWith::Keychain => (
             NewProtection::Keychain,
@@ -77,7 +72,6 @@ async fn protect(
             (NewProtection::KeyFile { path }, told)
         }
     };
-    let current_passphrase = current.map(|mut passphrase| std::mem::take(&mut *passphrase));
     session
         .client
         .call::<ChangeProtection>(ChangeProtectionParams {
@@ -114,13 +108,13 @@ async fn backup(
             path.display()
         )));
     }
-    let mut passphrase = match passphrase_file {
+    let passphrase = match passphrase_file {
         Some(file) => secret::from_file(file)?,
         None => secret::ask_new(output, "the backup")?,
     };
     let params = BackupParams {
         path: path.clone(),
-        passphrase: std::mem::take(&mut *passphrase),
+        passphrase,
     };
     let done = session.client.call::<Backup>(params).await?;
     if output.json {
@@ -141,7 +135,7 @@ async fn restore(
     output: &Output,
 ) -> Result<(), Failure> {
     let path = file.canonicalize().map_err(|error| Failure::file(file, &error))?;
-    let mut passphrase = match passphrase_file {
+    let passphrase = match passphrase_file {
         Some(file) => secret::from_file(file)?,
         None => secret::ask(output, "The backup's passphrase")?,
     };
@@ -159,7 +153,7 @@ async fn restore(
     }
     let params = RestoreParams {
         path,
-        passphrase: std::mem::take(&mut *passphrase),
+        passphrase,
         replace,
     };
     session.client.call::<Restore>(params).await?;
