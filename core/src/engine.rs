@@ -301,11 +301,10 @@ impl Engine {
         Profile::choose(&self.inner.machine, wanted.map(convert::wanted_profile))
     }
 
-    fn memory_limit_bytes(&self) -> u64 {
-        self.inner
-            .options
-            .memory_limit_bytes
-            .unwrap_or(self.inner.machine.memory_bytes / 4 * 3)
+    /// Most bytes that a model may take; `None` where the machine does not tell what it has.
+    fn memory_limit_bytes(&self) -> Option<u64> {
+        let machine = Some(self.inner.machine.memory_bytes / 4 * 3).filter(|&bytes| bytes > 0);
+        self.inner.options.memory_limit_bytes.or(machine)
     }
 
     fn now_ms(&self) -> i64 {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::error::EngineError;
+use crate::models::Machine;
 use crate::types::{LoadedModel, ModelTask};
 use port::{ChatModel, Embedder, LoadRequest, ModelLoader};
 
@@ -99,7 +100,7 @@ impl<M: ?Sized + Send + Sync + 'static> Slot<M> {
         wanted: &Wanted,
         mut loading: impl FnMut(),
         check: impl Fn() -> Result<(), EngineError> + Clone + Send + 'static,
-        load: impl Fn() -> Result<(Arc<M>, LoadedModel), EngineError> + Clone + Send + 'static,
+        load: impl Fn(&Wanted) -> Result<(Arc<M>, LoadedModel), EngineError> + Clone + Send + 'static,
     ) -> Result<Lease<M>, EngineError> {
         if let Some(lease) = self.lease(Arc::clone(&self.loaded).read_owned().await, wanted) {
             return Ok(lease);
@@ -117,23 +118,32 @@ impl<M: ?Sized + Send + Sync + 'static> Slot<M> {
         }
     }
 
-    /// Puts what `load` gives in the place of what is there. Once begun it ends, whoever stops waiting for it.
+    /// Puts what `load` gives in the place of what is there. Once begun it ends, whoever stops waiting for it. Memory
+    /// for two models may not be there, so the old one goes first and is loaded again when the new one fails.
     async fn replace(
         self: Arc<Self>,
         wanted: Wanted,
         check: impl FnOnce() -> Result<(), EngineError> + Send + 'static,
-        load: impl FnOnce() -> Result<(Arc<M>, LoadedModel), EngineError> + Send + 'static,
+        load: impl Fn(&Wanted) -> Result<(Arc<M>, LoadedModel), EngineError> + Send + 'static,
     ) -> Result<(), EngineError> {
         let mut place = Arc::clone(&self.loaded).write_owned().await;
         let task = tokio::task::spawn_blocking(move || {
             // What surely fails leaves the old model where it is.
             check()?;
             *lock(&self.summary) = None;
-            *place = None;
-            let (model, summary) = load()?;
-            *lock(&self.summary) = Some(summary);
-            *place = Some(Loaded { wanted, model });
-            Ok(())
+            let old = place.take().map(|loaded| loaded.wanted);
+            let mut put = |wanted: Wanted| {
+                let (model, summary) = load(&wanted)?;
+                *lock(&self.summary) = Some(summary);
+                *place = Some(Loaded { wanted, model });
+                Ok(())
+            };
+            let result = put(wanted);
+            if let (Err(_), Some(old)) = (&result, old) {
+                // What matters to the caller is why the new one failed.
+                let _ = put(old);
+            }
+            result
         });
         task.await
             .unwrap_or_else(|_| Err(EngineError::Internal("loading a model panicked".into())))
@@ -177,15 +187,19 @@ impl ModelHost {
         wanted: &Wanted,
         loading: impl FnMut(),
     ) -> Result<Lease<dyn ChatModel>, EngineError> {
-        let (Wanted { id, path, request }, loader) = (wanted.clone(), Arc::clone(&self.loader));
         let check = {
-            let (loader, id, path) = (Arc::clone(&loader), id.clone(), path.clone());
-            move || loader.check_chat(&id, &path, request)
+            let (loader, slot) = (Arc::clone(&self.loader), Arc::clone(&self.chat));
+            let Wanted { id, path, request } = wanted.clone();
+            move || {
+                let replaced = slot.summary().map_or(0, |model| model.memory_bytes);
+                loader.check_chat(&id, &path, within_free_memory(request, replaced))
+            }
         };
-        let load = move || {
-            let model = loader.load_chat(&id, &path, request)?;
+        let loader = Arc::clone(&self.loader);
+        let load = move |wanted: &Wanted| {
+            let model = loader.load_chat(&wanted.id, &wanted.path, wanted.request)?;
             let summary = LoadedModel {
-                id: id.clone(),
+                id: wanted.id.clone(),
                 task: ModelTask::Chat,
                 device: model.device(),
                 memory_bytes: model.memory_bytes(),
@@ -199,11 +213,11 @@ impl ModelHost {
 
     /// The model that embeds, loaded if need be.
     pub(crate) async fn embedder(&self, wanted: &Wanted) -> Result<Lease<dyn Embedder>, EngineError> {
-        let (Wanted { id, path, .. }, loader) = (wanted.clone(), Arc::clone(&self.loader));
-        let load = move || {
-            let model = loader.load_embedder(&id, &path)?;
+        let loader = Arc::clone(&self.loader);
+        let load = move |wanted: &Wanted| {
+            let model = loader.load_embedder(&wanted.id, &wanted.path)?;
             let summary = LoadedModel {
-                id: id.clone(),
+                id: wanted.id.clone(),
                 task: ModelTask::Embedding,
                 device: "cpu".into(),
                 memory_bytes: model.memory_bytes(),
@@ -253,6 +267,19 @@ impl ModelHost {
             Arc::clone(&self.embedder).unload().await;
         }
         chat || embedder
+    }
+}
+
+/// The request with no more memory than is free once `replaced_bytes` of the model in its place are given back. Unknown
+/// figures limit nothing.
+fn within_free_memory(request: LoadRequest, replaced_bytes: u64) -> LoadRequest {
+    let free = match Machine::read().available_bytes {
+        0 => None,
+        bytes => Some(bytes.saturating_add(replaced_bytes)),
+    };
+    LoadRequest {
+        memory_limit_bytes: request.memory_limit_bytes.into_iter().chain(free).min(),
+        ..request
     }
 }
 

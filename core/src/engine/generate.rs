@@ -19,6 +19,8 @@ use crate::types::{
     ResponseFormat, Role,
 };
 
+/// Largest JSON schema, in bytes of its shortest text: what is compiled grows with it.
+const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// Most texts that are embedded in one request.
 const MAX_INPUTS: usize = 2048;
 
@@ -47,6 +49,7 @@ impl Engine {
         let asked = Instant::now();
         check_sampling(&params.sampling)?;
         check_stop(&params.stop)?;
+        check_format(&params.format)?;
         if params.max_tokens == Some(0) {
             return Err(EngineError::InvalidRequest(
                 "max_tokens must be at least 1".into(),
@@ -127,12 +130,19 @@ impl Engine {
         });
         let asked_ms = asked.elapsed().as_secs_f64() * 1000.0;
         let (sink, mut from_model) = mpsc::unbounded_channel();
-        let ticket = lease.model().generate(
-            generation,
-            Box::new(move |event| {
-                let _ = sink.send(event);
-            }),
-        );
+        let model = Arc::clone(lease.model());
+        // Compiling a schema takes its time.
+        let ticket = tokio::task::spawn_blocking(move || {
+            model.generate(
+                generation,
+                Box::new(move |event| {
+                    let _ = sink.send(event);
+                }),
+            )
+        });
+        let ticket = ticket
+            .await
+            .map_err(|_| EngineError::Internal("beginning the answer panicked".into()))?;
         let mut cancelled = false;
         let generated = loop {
             tokio::select! {
@@ -233,4 +243,17 @@ impl Engine {
         })
         .await
     }
+}
+
+fn check_format(format: &ResponseFormat) -> Result<()> {
+    let ResponseFormat::JsonSchema { schema } = format else {
+        return Ok(());
+    };
+    let bytes = schema.to_string().len();
+    if bytes > MAX_SCHEMA_BYTES {
+        return Err(EngineError::InvalidRequest(format!(
+            "the JSON schema has {bytes} bytes; at most {MAX_SCHEMA_BYTES} are taken"
+        )));
+    }
+    Ok(())
 }

@@ -187,7 +187,9 @@ impl Engine {
                 .iter()
                 .any(|model| model.id == manifest.id),
             default: default.as_deref() == Some(manifest.id.as_str()),
-            fits: manifest.memory_bytes <= self.memory_limit_bytes(),
+            fits: self
+                .memory_limit_bytes()
+                .is_none_or(|limit| manifest.memory_bytes <= limit),
             size_bytes: manifest.size_bytes(),
             context_length: (manifest.context_length > 0).then_some(manifest.context_length),
             profile: proposed.map(|profile| profile.as_str().to_owned()),

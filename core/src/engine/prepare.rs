@@ -60,7 +60,7 @@ impl Engine {
         let request = LoadRequest {
             window: settings.context_length,
             threads: settings.threads,
-            memory_limit_bytes: Some(self.memory_limit_bytes()),
+            memory_limit_bytes: self.memory_limit_bytes(),
         };
         Ok(Wanted {
             path: models.path_of(&id)?,

@@ -58,8 +58,10 @@ pub struct MachineStatus {
     pub memory_bytes: u64,
     /// Memory not in use.
     pub free_memory_bytes: u64,
-    /// Most that models may take.
-    pub memory_limit_bytes: u64,
+    /// Most that models may take; absent where the machine does not tell how much it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub memory_limit_bytes: Option<u64>,
     /// Model profile in force.
     pub profile: ModelProfile,
     /// Whether the person chose it rather than the machine's memory.

@@ -665,9 +665,9 @@ memory_bytes: number,
  */
 free_memory_bytes: number, 
 /**
- * Most that models may take.
+ * Most that models may take; absent where the machine does not tell how much it has.
  */
-memory_limit_bytes: number, 
+memory_limit_bytes?: number, 
 /**
  * Model profile in force.
  */

@@ -3,7 +3,9 @@ use hearth_api::methods::chat::{
     TurnOptions,
 };
 use hearth_api::methods::{Empty, chats, engine, generate, settings};
-use hearth_api::types::{EngineEvent, FinishReason, MessageStatus, Role, SettingsChange, Turn};
+use hearth_api::types::{
+    EngineEvent, FinishReason, MessageStatus, ResponseFormat, Role, SettingsChange, Turn,
+};
 use hearth_api::{ErrorCode, Update};
 
 use crate::kit::{Bench, PATIENCE, Via, both, code, is_started, is_token, until};
@@ -136,6 +138,19 @@ both! {
         let messages = vec![Turn { role: Role::User, content: "w ".repeat(500) }];
         let params = generate::CompleteParams { messages, ..Default::default() };
         assert_eq!(code(bench.call::<generate::Complete>(params).await), ErrorCode::ContextTooLarge);
+        bench.stop().await;
+    }
+
+    async fn a_huge_schema_is_refused(via: Via) {
+        let bench = Bench::new(via).await;
+        let of = |bytes: usize| {
+            let schema = serde_json::json!({"description": "x".repeat(bytes)});
+            let messages = vec![Turn { role: Role::User, content: "hello".into() }];
+            generate::CompleteParams { messages, format: ResponseFormat::JsonSchema { schema }, ..Default::default() }
+        };
+        bench.call::<generate::Complete>(of(1 << 10)).await.unwrap();
+        let refused = bench.call::<generate::Complete>(of(256 << 10)).await;
+        assert_eq!(code(refused), ErrorCode::InvalidRequest);
         bench.stop().await;
     }
 

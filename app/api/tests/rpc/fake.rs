@@ -16,6 +16,8 @@ use hearth_core::host::port::{
 };
 use hearth_core::types::{FinishReason, Timings, Usage};
 
+/// Loading with this window passes the check and fails.
+pub const UNLOADABLE_WINDOW: u32 = 1234;
 const PACE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone)]
@@ -55,7 +57,13 @@ impl ModelLoader for FakeLoader {
         }
     }
 
-    fn load_chat(&self, _: &str, _: &Path, _: LoadRequest) -> Result<Arc<dyn ChatModel>, EngineError> {
+    fn load_chat(&self, id: &str, _: &Path, request: LoadRequest) -> Result<Arc<dyn ChatModel>, EngineError> {
+        if request.window == Some(UNLOADABLE_WINDOW) {
+            return Err(EngineError::ModelInvalid {
+                model: id.into(),
+                reason: "fake".into(),
+            });
+        }
         *self.loads.lock().unwrap() += 1;
         self.down.store(false, std::sync::atomic::Ordering::Relaxed);
         Ok(Arc::new(FakeChat(self.clone())))

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_api::methods::{Empty, engine::GetStatus, models};
+use hearth_api::methods::{Empty, engine::GetStatus, models, settings};
+use hearth_api::types::SettingsChange;
 use hearth_api::{Client, ErrorCode, ServeOptions};
 use hearth_core::{Engine, Unlock};
 
@@ -101,6 +102,19 @@ both! {
         bench.fake.down.store(true, std::sync::atomic::Ordering::Relaxed);
         bench.say(None, "hello again").await.unwrap();
         assert_eq!(*bench.fake.loads.lock().unwrap(), 2);
+        bench.stop().await;
+    }
+
+    async fn a_model_that_fails_to_load_leaves_the_old_one(via: Via) {
+        let bench = Bench::new(via).await;
+        bench.say(None, "hello").await.unwrap();
+        let window = Some(crate::fake::UNLOADABLE_WINDOW);
+        let change = SettingsChange { context_length: window, ..SettingsChange::default() };
+        bench.call::<settings::Set>(change).await.unwrap();
+        assert_eq!(code(bench.say(None, "hello").await), ErrorCode::ModelInvalid);
+        let status = bench.call::<GetStatus>(Empty {}).await.unwrap();
+        let loaded: Vec<_> = status.loaded_models.iter().map(|model| model.id.as_str()).collect();
+        assert_eq!(loaded, [CHAT_MODEL]);
         bench.stop().await;
     }
 

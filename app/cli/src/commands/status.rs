@@ -75,14 +75,16 @@ fn lines(status: &Status, own: bool) -> Vec<(&'static str, String)> {
     } else {
         "from its memory"
     };
+    let may_take = machine.memory_limit_bytes.map_or_else(String::new, |limit| {
+        format!(", models may take {}", text::size(limit))
+    });
     lines.push((
         "Machine",
         format!(
-            "{}, {} memory ({} free, models may take {}); {profile} models ({chosen})",
+            "{}, {} memory ({} free{may_take}); {profile} models ({chosen})",
             text::counted(machine.processors, "processor"),
             text::size(machine.memory_bytes),
             text::size(machine.free_memory_bytes),
-            text::size(machine.memory_limit_bytes),
         ),
     ));
     let database = &status.database;
