@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::connection::Json;
 use crate::error::StoreError;
 use crate::id::{ChatId, MessageId};
+use crate::recall_index;
 use crate::store::Store;
 
 /// A chat to create.
@@ -201,6 +202,7 @@ impl Store {
                  (SELECT seq FROM message WHERE chat = ?1 AND status <> 'streaming')",
             [seq],
         )?;
+        recall_index::remove_turns_of(&transaction, seq)?;
         transaction.execute("DELETE FROM message WHERE chat = ?1", [seq])?;
         transaction.execute("DELETE FROM chat WHERE seq = ?1", [seq])?;
         transaction.commit()?;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
-use rusqlite::functions::FunctionFlags;
+use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::error::StoreError;
 use crate::files;
 use crate::key::{Secret, to_hex};
+use crate::recall_index::{previous_words, turn_words};
 use crate::search::segment;
 
 /// "HRTH" in the database header: this file is ours.
@@ -58,10 +59,26 @@ pub(crate) fn open(path: &Path, key: &Secret) -> Result<Connection, StoreError> 
         let text = context.get_raw(0).as_str().map_err(rusqlite::Error::from)?;
         Ok(segment(text).into_owned())
     })?;
+    connection.create_scalar_function("hearth_turn", 2, flags, |context| words(context, turn_words))?;
+    connection.create_scalar_function("hearth_previous", 2, flags, |context| {
+        words(context, previous_words)
+    })?;
     connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
         .map_err(|error| unreadable(path, error))?;
     Ok(connection)
+}
+
+/// `of` a message's text and metadata; empty for no message.
+fn words(context: &Context<'_>, of: fn(&str, &str) -> String) -> rusqlite::Result<String> {
+    if context.get_raw(0) == ValueRef::Null {
+        return Ok(String::new());
+    }
+    let [text, metadata] = [context.get_raw(0).as_str(), context.get_raw(1).as_str()];
+    Ok(of(
+        text.map_err(rusqlite::Error::from)?,
+        metadata.map_err(rusqlite::Error::from)?,
+    ))
 }
 
 /// Says that the file is accepted: from now on it may be written to.

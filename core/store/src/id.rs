@@ -99,6 +99,14 @@ id! {
     /// Names a message.
     MessageId
 }
+id! {
+    /// Names a memory.
+    MemoryId
+}
+id! {
+    /// Names an erasure.
+    ErasureId
+}
 
 fn parse(text: &str) -> Result<[u8; 16], ParseIdError> {
     let digits = text.as_bytes();

@@ -17,8 +17,8 @@ use crate::error::StoreError;
 use crate::export::{ChatRecord, EXPORT_FORMAT, EXPORT_VERSION, MessageRecord};
 use crate::id::{ChatId, MessageId};
 use crate::messages::MessageStatus;
-use crate::search;
 use crate::store::Store;
+use crate::{recall_index, search};
 
 /// What an import did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -290,6 +290,7 @@ impl<'t> Importer<'t> {
             ))?;
         let seq = self.transaction.last_insert_rowid();
         search::index(self.transaction, seq, &record.text)?;
+        recall_index::add_turn(self.transaction, seq)?;
         self.report.messages_added += 1;
         Ok(seq)
     }

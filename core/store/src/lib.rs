@@ -8,6 +8,7 @@
 //! environment and no home folder: the caller passes paths and times in. A [`Store`] is `Send` but not `Sync`: it
 //! belongs on a thread of its own, behind messages.
 
+mod biography;
 mod chatgpt;
 mod chats;
 mod connection;
@@ -16,28 +17,41 @@ mod export;
 mod files;
 mod id;
 mod import;
+mod jobs;
 mod key;
 mod lock;
+mod memories;
 mod messages;
 mod migrations;
+mod names;
+mod recall_index;
 mod search;
 mod settings;
 mod statistics;
 mod store;
 mod transfer;
+mod vectors;
 
 #[cfg(test)]
 mod tests;
 
+pub use biography::{Biography, BiographySentence};
 pub use chats::{Chat, ChatQuery, ChatSummary, NewChat};
 pub use error::StoreError;
 pub use export::{ChatSelection, EXPORT_FORMAT, EXPORT_VERSION, ExportReport};
-pub use id::{ChatId, MessageId, ParseIdError};
+pub use id::{ChatId, ErasureId, MemoryId, MessageId, ParseIdError};
 pub use import::{ImportReport, Skipped};
+pub use jobs::{Job, NewJob};
 pub use key::{KdfCost, Keychain, OsKeychain, Protection, ProtectionKind};
 pub use lock::EngineLock;
+pub use memories::{
+    EmbeddedText, MAX_MEMORY_BYTES, Memory, MemoryChange, MemoryCounts, MemoryKind, MemoryOrigin,
+    MemoryQuery, MemorySource, MemoryState, MemoryStatus, NewMemory, SourceTurn,
+};
 pub use messages::{FinishedMessage, Message, MessageStatus, NewMessage, Role};
 pub use migrations::SCHEMA_VERSION;
+pub use recall_index::{Filter, RecallRow, RowKey, RowSource, TextQuery, turn_words};
 pub use search::{HIGHLIGHT_END, HIGHLIGHT_START, SearchHit, SearchQuery};
 pub use statistics::StoreStatistics;
 pub use store::{DATABASE_FILE, KEY_HEADER_FILE, LOCK_FILE, Store, StoreOptions};
+pub use vectors::{EmbeddingModel, Index, MAX_DIMENSIONS, TextToEmbed};

@@ -9,8 +9,8 @@ use crate::chats::{chat_seq, metadata_text};
 use crate::connection::Json;
 use crate::error::StoreError;
 use crate::id::{ChatId, MessageId};
-use crate::search;
 use crate::store::Store;
+use crate::{recall_index, search};
 
 /// Who speaks in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -260,6 +260,7 @@ impl Store {
         let seq = transaction.last_insert_rowid();
         if new.status != MessageStatus::Streaming {
             search::index(&transaction, seq, &new.text)?;
+            recall_index::add_turn(&transaction, seq)?;
         }
         transaction
             .prepare_cached(
@@ -330,19 +331,22 @@ impl Store {
         }
         let transaction = self.transaction()?;
         let place = place(&transaction, id)?;
-        transaction
-            .prepare_cached(
-                "UPDATE message SET text = ?2, reasoning = ?3, status = ?4, metadata = ?5, updated_at_ms = ?6
-                 WHERE seq = ?1",
-            )?
-            .execute((
-                place.seq,
-                &finished.text,
-                &finished.reasoning,
-                finished.status,
-                metadata,
-                finished.finished_at_ms,
-            ))?;
+        recall_index::change_turn(&transaction, place.seq, || {
+            transaction
+                .prepare_cached(
+                    "UPDATE message SET text = ?2, reasoning = ?3, status = ?4, metadata = ?5, updated_at_ms = ?6
+                     WHERE seq = ?1",
+                )?
+                .execute((
+                    place.seq,
+                    &finished.text,
+                    &finished.reasoning,
+                    finished.status,
+                    metadata,
+                    finished.finished_at_ms,
+                ))?;
+            Ok(())
+        })?;
         search::index(&transaction, place.seq, &finished.text)?;
         transaction
             .prepare_cached("UPDATE chat SET updated_at_ms = max(updated_at_ms, ?2) WHERE seq = ?1")?
@@ -365,9 +369,12 @@ impl Store {
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         for (seq, text) in &cut {
-            transaction
-                .prepare_cached("UPDATE message SET status = 'interrupted' WHERE seq = ?1")?
-                .execute([seq])?;
+            recall_index::change_turn(&transaction, *seq, || {
+                transaction
+                    .prepare_cached("UPDATE message SET status = 'interrupted' WHERE seq = ?1")?
+                    .execute([seq])?;
+                Ok(())
+            })?;
             search::index(&transaction, *seq, text)?;
         }
         transaction.commit()?;

@@ -124,7 +124,7 @@ pub(crate) fn segment(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether words of this character's script run together (or, in Korean, carry their particles).
-fn stands_alone(character: char) -> bool {
+pub(crate) fn stands_alone(character: char) -> bool {
     matches!(character,
         '\u{0E00}'..='\u{0EFF}' // Thai, Lao
         | '\u{1000}'..='\u{109F}' // Myanmar

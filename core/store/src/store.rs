@@ -1,5 +1,6 @@
 //! The door to a profile: create, open, change its protection, wipe it.
 
+use std::cell::{Ref, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::key::{
 };
 use crate::lock::EngineLock;
 use crate::migrations;
+use crate::vectors::{Index, IndexMirror, Mirror};
 
 /// The encrypted database of a profile.
 pub const DATABASE_FILE: &str = "hearth.db";
@@ -54,6 +56,7 @@ pub struct Store {
     pub(crate) options: StoreOptions,
     header: Header,
     pub(crate) key: Secret,
+    mirror: RefCell<Mirror>,
     lock: EngineLock,
 }
 
@@ -154,9 +157,12 @@ impl Store {
             options: options.clone(),
             header,
             key,
+            mirror: RefCell::default(),
             lock,
         };
+        store.mirror.get_mut().listen(&mut store.connection)?;
         store.recover_interrupted()?;
+        store.requeue_running()?;
         Ok(store)
     }
 
@@ -228,6 +234,7 @@ impl Store {
         settle_pending(&self.dir, &key)?;
         self.connection = connection::open(&path, &key)?;
         connection::settle(&self.connection)?;
+        self.mirror.get_mut().listen(&mut self.connection)?;
         self.key = key;
         let old = std::mem::replace(&mut self.header, header);
         old.forget_keychain_entry(Some(&self.header), &*self.options.keychain)
@@ -325,6 +332,12 @@ impl Store {
         Ok(self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
+    /// The copy in memory of what search looks at, as the file is now.
+    pub(crate) fn mirror(&self, index: Index) -> Result<Ref<'_, IndexMirror>, StoreError> {
+        self.mirror.borrow_mut().update(&self.connection, index)?;
+        Ok(Ref::map(self.mirror.borrow(), |mirror| mirror.of(index)))
     }
 
     /// Moves everything from the write-ahead log into the database and empties the log. Waits 5 seconds for others

@@ -9,6 +9,8 @@ mod crash;
 mod import;
 #[path = "it/kit.rs"]
 mod kit;
+#[path = "it/memories.rs"]
+mod memories;
 #[path = "it/model.rs"]
 mod model;
 #[path = "it/profile.rs"]

@@ -1,0 +1,90 @@
+//! The nearest vectors: a scan of the mirror's 8-bit vectors, then the best of them by the file's own numbers.
+
+use super::mirror::{IndexMirror, Matrix, quantize};
+use super::{Index, decode, model_seq, unit};
+use crate::error::StoreError;
+use crate::recall_index::{Filter, RowKey, Sieve, best};
+use crate::store::Store;
+
+/// So many more than asked for are looked at exactly.
+const EXACT_MARGIN: usize = 64;
+
+impl Store {
+    /// Rows by the cosine of their vector and `query`, the nearest first. Rows without a vector of this model aren't
+    /// found; nothing is, when no row has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when `query` isn't of the model's dimensions or has no direction;
+    /// [`StoreError::NotFound`] for an unknown chat in the filter.
+    pub fn search_vectors(
+        &self,
+        index: Index,
+        model_id: &str,
+        query: &[f32],
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, f32)>, StoreError> {
+        let unit_query = unit(query).ok_or_else(|| {
+            StoreError::Invalid("a query has a direction: it is finite and not zero".into())
+        })?;
+        let Some((model, dimensions)) = model_seq(&self.connection, model_id)? else {
+            return Ok(Vec::new());
+        };
+        if dimensions != query.len() {
+            return Err(StoreError::Invalid(format!(
+                "vectors of {model_id} have {dimensions} numbers, the query has {}",
+                query.len()
+            )));
+        }
+        let mirror = self.mirror(index)?;
+        let Some(matrix) = mirror.models.get(&model) else {
+            return Ok(Vec::new());
+        };
+        let sieve = Sieve::new(&self.connection, index, filter)?;
+        let near = scan(&mirror, matrix, &sieve, &unit_query, limit + EXACT_MARGIN);
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT vector FROM {} WHERE seq = ?1",
+            index.vector_table()
+        ))?;
+        let mut found = Vec::with_capacity(near.len());
+        for slot in near {
+            let row = matrix.rows[slot];
+            let cosine = statement.query_row([row.vector], |found| {
+                let vector = decode(found.get_ref(0)?.as_blob()?);
+                Ok(vector.iter().zip(&unit_query).map(|(a, b)| a * b).sum::<f32>())
+            })?;
+            found.push((RowKey(row.item), cosine));
+        }
+        best(&mut found, limit);
+        Ok(found)
+    }
+}
+
+/// The `limit` slots whose 8-bit vectors are nearest to `query`, in no order.
+fn scan(mirror: &IndexMirror, matrix: &Matrix, sieve: &Sieve, query: &[f32], limit: usize) -> Vec<usize> {
+    let (_, codes) = quantize(query);
+    let codes: Vec<i8> = codes.collect();
+    let mut scores = Vec::with_capacity(matrix.rows.len());
+    for (slot, (row, vector)) in matrix
+        .rows
+        .iter()
+        .zip(matrix.codes.chunks_exact(matrix.dimensions))
+        .enumerate()
+    {
+        if mirror
+            .facts_at(row.place)
+            .is_some_and(|(item, facts)| sieve.lets(*item, facts))
+        {
+            scores.push((dot(vector, &codes) as f32 * row.scale, slot));
+        }
+    }
+    if scores.len() > limit {
+        scores.select_nth_unstable_by(limit, |a, b| b.0.total_cmp(&a.0));
+        scores.truncate(limit);
+    }
+    scores.into_iter().map(|(_, slot)| slot).collect()
+}
+
+fn dot(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum()
+}

@@ -1,0 +1,312 @@
+use hearth_store::{
+    BiographySentence, EmbeddedText, Filter, Index, MemoryChange, MemoryKind, MemoryOrigin, MemoryQuery,
+    MemoryState, MemoryStatus, NewJob, NewMemory, Role, RowSource, SourceTurn, Store, StoreError, TextQuery,
+};
+use serde_json::json;
+
+use crate::kit::{Profile, chat, new_message, say};
+
+pub(crate) fn fact(text: &str, kind: MemoryKind, at_ms: i64) -> NewMemory {
+    NewMemory {
+        text: text.into(),
+        kind,
+        confidence: 0.9,
+        sensitive: false,
+        valid_from_ms: None,
+        valid_to_ms: None,
+        created_at_ms: at_ms,
+        sources: Vec::new(),
+        status: MemoryStatus::Active,
+        origin: MemoryOrigin::Extracted,
+        pinned: false,
+    }
+}
+
+fn by_words(store: &Store, index: Index, text: &str, filter: &Filter) -> Vec<String> {
+    let hits = store
+        .search_text(index, &TextQuery::new(text), filter, 10)
+        .unwrap();
+    let keys: Vec<_> = hits.iter().map(|hit| hit.0).collect();
+    let rows = store.recall_rows(index, &keys).unwrap();
+    rows.into_iter().map(|row| row.text).collect()
+}
+
+fn by_vector(store: &Store, query: &[f32], filter: &Filter) -> Vec<String> {
+    let hits = store
+        .search_vectors(Index::Memories, "m", query, filter, 10)
+        .unwrap();
+    let keys: Vec<_> = hits.iter().map(|hit| hit.0).collect();
+    let rows = store.recall_rows(Index::Memories, &keys).unwrap();
+    rows.into_iter().map(|row| row.text).collect()
+}
+
+fn embedded(vector: &[f32]) -> EmbeddedText<'_> {
+    EmbeddedText {
+        model_id: "m",
+        vector,
+    }
+}
+
+#[test]
+fn a_memory_is_kept_with_its_sources_and_found_both_ways() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let id = chat(&mut store, "").id;
+    let said = say(&mut store, id, None, Role::User, "My dog Rex likes trains");
+    let new = NewMemory {
+        sources: vec![SourceTurn {
+            chat: id,
+            message: said.id,
+        }],
+        ..fact("Has a dog named Rex", MemoryKind::Biography, 5)
+    };
+    let dog = store.add_memory(&new, Some(embedded(&[1.0, 0.0, 0.0]))).unwrap();
+    let train = store
+        .add_memory(
+            &fact("Prefers trains", MemoryKind::Preference, 6),
+            Some(embedded(&[0.0, 2.0, 0.0])),
+        )
+        .unwrap();
+    drop(store);
+    let mut store = profile.open();
+    assert_eq!(store.memory(dog.id).unwrap(), dog);
+    assert!(store.source_unchanged(&dog.sources[0]).unwrap());
+    let all = Filter::default();
+    assert_eq!(
+        by_words(&store, Index::Memories, "the dogs", &all),
+        [dog.text.as_str()]
+    );
+    assert_eq!(
+        by_vector(&store, &[0.9, 0.5, 0.0], &all),
+        [dog.text.as_str(), &train.text]
+    );
+    let only = Filter {
+        kinds: vec![MemoryKind::Preference],
+        ..Filter::default()
+    };
+    assert_eq!(by_vector(&store, &[0.9, 0.5, 0.0], &only), [train.text.as_str()]);
+    let of_chat = Filter {
+        chats: Some(vec![id]),
+        ..Filter::default()
+    };
+    assert_eq!(by_vector(&store, &[0.0, 1.0, 0.0], &of_chat), [dog.text.as_str()]);
+    let change = MemoryChange {
+        text: Some("Has a cat named Tom".into()),
+        ..MemoryChange::default()
+    };
+    let changed = store.update_memory(dog.id, change, None, 9).unwrap();
+    assert_eq!(
+        (changed.text.as_str(), changed.updated_at_ms),
+        ("Has a cat named Tom", 9)
+    );
+    assert!(by_words(&store, Index::Memories, "dog", &all).is_empty());
+    assert_eq!(
+        by_words(&store, Index::Memories, "cats", &all),
+        [changed.text.as_str()]
+    );
+    // The old text's vector is gone with it.
+    assert_eq!(by_vector(&store, &[1.0, 0.0, 0.0], &all), [train.text.as_str()]);
+    let waiting = store.rows_without_vector(Index::Memories, "m", 9).unwrap();
+    assert_eq!(waiting.len(), 1);
+    let vectors: Vec<_> = waiting
+        .into_iter()
+        .map(|row| (row, vec![0.0, 0.0, 1.0]))
+        .collect();
+    assert_eq!(store.set_vectors(Index::Memories, "m", &vectors).unwrap(), 1);
+    assert_eq!(by_vector(&store, &[0.0, 0.0, 1.0], &all)[0], changed.text);
+    store.verify().unwrap();
+}
+
+#[test]
+fn what_no_memory_can_be_is_refused() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let one = store
+        .add_memory(&fact("one", MemoryKind::Event, 1), Some(embedded(&[1.0, 0.0])))
+        .unwrap();
+    let two = store
+        .add_memory(&fact("two", MemoryKind::Event, 1), None)
+        .unwrap();
+    for text in ["", " \n", &"x".repeat(100_000)] {
+        let error = store
+            .add_memory(&fact(text, MemoryKind::Event, 1), None)
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Invalid(_)), "{error:?}");
+    }
+    for confidence in [-0.1, 1.1, f32::NAN] {
+        let new = NewMemory {
+            confidence,
+            ..fact("three", MemoryKind::Event, 1)
+        };
+        assert!(matches!(
+            store.add_memory(&new, None),
+            Err(StoreError::Invalid(_))
+        ));
+    }
+    for vector in [&[1.0f32, 0.0, 0.0][..], &[], &[0.0, 0.0], &[f32::NAN, 1.0]] {
+        let result = store.add_memory(&fact("three", MemoryKind::Event, 1), Some(embedded(vector)));
+        assert!(matches!(result, Err(StoreError::Invalid(_))), "{vector:?}");
+    }
+    let elsewhere = chat(&mut store, "").id;
+    let here = chat(&mut store, "").id;
+    let said = say(&mut store, here, None, Role::User, "said here");
+    let new = NewMemory {
+        sources: vec![SourceTurn {
+            chat: elsewhere,
+            message: said.id,
+        }],
+        ..fact("three", MemoryKind::Event, 1)
+    };
+    assert!(matches!(
+        store.add_memory(&new, None),
+        Err(StoreError::NotFound { .. })
+    ));
+    store.supersede_memory(one.id, two.id, Some(7), 8).unwrap();
+    for (old, by) in [(two.id, one.id), (two.id, two.id)] {
+        assert!(matches!(
+            store.supersede_memory(old, by, None, 9),
+            Err(StoreError::Invalid(_))
+        ));
+    }
+    let query = MemoryQuery {
+        state: Some(MemoryState::Superseded),
+        ..MemoryQuery::default()
+    };
+    let old = store.memories(&query).unwrap();
+    assert_eq!(old.len(), 1);
+    assert_eq!(
+        (old[0].status, old[0].valid_to_ms),
+        (MemoryStatus::Superseded { by: Some(two.id) }, Some(7))
+    );
+    assert_eq!(store.memory_counts().unwrap().total, 2);
+    store.verify().unwrap();
+}
+
+#[test]
+fn turns_are_found_with_the_turn_before_them() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let id = chat(&mut store, "").id;
+    let ask = say(&mut store, id, None, Role::User, "Where did we go by ferry?");
+    let mut new = new_message(id, Some(ask.id), Role::Assistant, "To the island of Vis.");
+    new.metadata = json!({"speaker": "Mara", "caption": "a harbour"});
+    let answer = store.append_message(new).unwrap();
+    let all = Filter::default();
+    assert_eq!(
+        by_words(&store, Index::Turns, "Mara islands", &all),
+        ["Mara: To the island of Vis.\n[a harbour]"]
+    );
+    let hits = store
+        .search_text(Index::Turns, &TextQuery::new("ferries"), &all, 9)
+        .unwrap();
+    assert_eq!(hits.len(), 2);
+    let rows = store.recall_rows(Index::Turns, &[hits[1].0]).unwrap();
+    assert_eq!(
+        rows[0].source,
+        RowSource::Turn {
+            chat: id,
+            message: answer.id
+        }
+    );
+    assert_eq!(
+        (rows[0].previous_text.as_str(), rows[0].speaker.as_deref()),
+        (ask.text.as_str(), Some("Mara"))
+    );
+    let alone = TextQuery {
+        previous_weight: 0.0,
+        ..TextQuery::new("ferry")
+    };
+    assert_eq!(store.search_text(Index::Turns, &alone, &all, 9).unwrap().len(), 1);
+    let elsewhere = Filter {
+        not_chats: vec![id],
+        ..Filter::default()
+    };
+    assert!(by_words(&store, Index::Turns, "ferry", &elsewhere).is_empty());
+    store.set_chat_memory(id, false).unwrap();
+    assert!(by_words(&store, Index::Turns, "ferry", &all).is_empty());
+    say(&mut store, id, Some(answer.id), Role::User, "The ferry was late");
+    assert_eq!(store.index_len(Index::Turns).unwrap(), 0);
+    store.set_chat_memory(id, true).unwrap();
+    assert_eq!(
+        by_words(&store, Index::Turns, "late", &all),
+        ["The ferry was late"]
+    );
+    store.delete_chat(id).unwrap();
+    assert_eq!(store.index_len(Index::Turns).unwrap(), 0);
+    store.verify().unwrap();
+}
+
+#[test]
+fn jobs_are_done_once_and_survive() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let job = |key: &str, not_before_ms| NewJob {
+        kind: "extract".into(),
+        key: key.into(),
+        payload: json!({}),
+        not_before_ms,
+    };
+    store.enqueue(&job("b", 20)).unwrap();
+    store.enqueue(&job("a", 10)).unwrap();
+    store.enqueue(&job("a", 5)).unwrap();
+    assert_eq!(store.jobs().unwrap().len(), 2);
+    assert_eq!(store.claim_next(&[], 9).unwrap(), None);
+    assert_eq!(store.claim_next(&["embed"], 99).unwrap(), None);
+    let first = store.claim_next(&["embed", "extract"], 99).unwrap().unwrap();
+    assert_eq!((first.key.as_str(), first.attempts), ("a", 1));
+    // Cut short: it is begun again.
+    drop(store);
+    let mut store = profile.open();
+    let first = store.claim_next(&[], 99).unwrap().unwrap();
+    assert_eq!((first.key.as_str(), first.attempts), ("a", 2));
+    // Asked for while it runs: done once more.
+    store.enqueue(&job("a", 10)).unwrap();
+    store.complete(&first).unwrap();
+    let second = store.claim_next(&[], 19).unwrap().unwrap();
+    assert_eq!(second.key, "a");
+    store.fail(&second, 50).unwrap();
+    let third = store.claim_next(&[], 49).unwrap().unwrap();
+    assert_eq!(third.key, "b");
+    store.complete(&third).unwrap();
+    assert_eq!(store.claim_next(&[], 49).unwrap(), None);
+    let second = store.claim_next(&[], 50).unwrap().unwrap();
+    store.complete(&second).unwrap();
+    assert!(store.jobs().unwrap().is_empty());
+}
+
+#[test]
+fn a_sentence_of_the_biography_falls_with_its_source() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let one = store
+        .add_memory(&fact("Lives in Lyon", MemoryKind::Biography, 1), None)
+        .unwrap();
+    let two = store
+        .add_memory(&fact("Has a dog", MemoryKind::Biography, 1), None)
+        .unwrap();
+    let sentence = |text: &str, sources: &[hearth_store::MemoryId]| BiographySentence {
+        text: text.into(),
+        sources: sources.to_vec(),
+    };
+    let sentences = [
+        sentence("In Lyon with a dog.", &[one.id, two.id]),
+        sentence("A dog.", &[two.id]),
+    ];
+    store.set_biography(&sentences, 7).unwrap();
+    let biography = store.biography().unwrap();
+    assert_eq!(
+        (biography.sentences.as_slice(), biography.stale),
+        (&sentences[..], false)
+    );
+    store.supersede_memory(one.id, two.id, None, 9).unwrap();
+    let biography = store.biography().unwrap();
+    assert_eq!(
+        (biography.sentences.as_slice(), biography.stale),
+        (&sentences[1..], true)
+    );
+    assert!(matches!(
+        store.set_biography(&[sentence("x", &[])], 8),
+        Err(StoreError::Invalid(_))
+    ));
+    assert_eq!(store.biography().unwrap(), biography);
+}
