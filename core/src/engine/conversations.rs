@@ -42,17 +42,8 @@ impl Conversations {
         in_memory: impl FnOnce(&mut Incognito) -> Result<T, StoreError>,
         in_store: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T> {
-        let here = {
-            let mut memory = self.memory();
-            memory
-                .has_chat(chat)
-                .then_some(())
-                .map(|()| in_memory(&mut memory))
-        };
-        match here {
-            Some(result) => Ok(result?),
-            None => self.store.run(in_store).await,
-        }
+        self.here_or_in_store(|memory| memory.has_chat(chat), in_memory, in_store)
+            .await
     }
 
     async fn on_message<T: Send + 'static>(
@@ -61,12 +52,19 @@ impl Conversations {
         in_memory: impl FnOnce(&mut Incognito) -> Result<T, StoreError>,
         in_store: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T> {
+        self.here_or_in_store(|memory| memory.has_message(message), in_memory, in_store)
+            .await
+    }
+
+    async fn here_or_in_store<T: Send + 'static>(
+        &self,
+        is_here: impl FnOnce(&Incognito) -> bool,
+        in_memory: impl FnOnce(&mut Incognito) -> Result<T, StoreError>,
+        in_store: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T> {
         let here = {
             let mut memory = self.memory();
-            memory
-                .has_message(message)
-                .then_some(())
-                .map(|()| in_memory(&mut memory))
+            is_here(&memory).then(|| in_memory(&mut memory))
         };
         match here {
             Some(result) => Ok(result?),
