@@ -11,6 +11,7 @@ import time
 
 import sentence_transformers
 import torch
+from sentence_transformers.sentence_transformer import modules
 
 
 def memory_bytes(field):
@@ -33,8 +34,8 @@ def main():
     base_bytes = memory_bytes("VmRSS")
     start = time.perf_counter_ns()
     # The folder holds weights, tokenizer and configuration; pooling is said here, so that no other file is needed.
-    transformer = sentence_transformers.models.Transformer(arguments.model, max_seq_length=256)
-    pooling = sentence_transformers.models.Pooling(transformer.get_word_embedding_dimension(), "mean")
+    transformer = modules.Transformer(arguments.model, max_seq_length=256)
+    pooling = modules.Pooling(transformer.get_embedding_dimension(), "mean")
     model = sentence_transformers.SentenceTransformer(modules=[transformer, pooling], device="cpu")
     model.encode(["first"], show_progress_bar=False)
     load_ms = (time.perf_counter_ns() - start) / 1e6
