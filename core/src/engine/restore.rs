@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hearth_store::{DATABASE_FILE, EngineLock, KEY_HEADER_FILE, Protection, Store, StoreError, StoreOptions};
+use hearth_store::{
+    DATABASE_FILE, EngineLock, Erased, KEY_HEADER_FILE, Protection, Store, StoreError, StoreOptions,
+};
 use zeroize::Zeroizing;
 
 use super::incognito::Incognito;
@@ -40,11 +42,12 @@ impl Engine {
                 }
                 // A log that outlives the closing would be lost with the files that are set aside.
                 store.truncate_log()?;
+                let erased = store.erased()?;
                 let Some(store) = place.take() else {
                     return Err(EngineError::Stopped);
                 };
                 let held = store.into_lock();
-                let store = match replace_by_backup(&held, &home, &from, &passphrase, &protection) {
+                let store = match replace_by_backup(&held, &home, &from, &passphrase, &protection, &erased) {
                     Ok(store) => store,
                     Err(error) => {
                         recover_restore(&home)?;
@@ -123,6 +126,7 @@ fn replace_by_backup(
     from: &Path,
     passphrase: &str,
     protection: &Protection,
+    erased: &[Erased],
 ) -> Result<Store> {
     let [(database, old_database), (key, old_key)] = set_aside(home);
     rename(&key, &old_key)?;
@@ -131,7 +135,7 @@ fn replace_by_backup(
     remove_journals(home)?;
     sync(home)?;
     let options = StoreOptions::default();
-    let store = Store::restore_locked(held.clone(), from, passphrase, home, protection, &options)?;
+    let store = Store::restore_locked(held.clone(), from, passphrase, home, protection, &options, erased)?;
     retire(&old_key, &key)?;
     // The backup is the profile now; what is left is only in the way, and goes when the profile is next opened.
     if let Err(error) = remove(&old_database).and_then(|()| sync(home)) {

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::connection::Json;
+use crate::erasure;
 use crate::error::StoreError;
 use crate::id::{ChatId, MessageId};
-use crate::recall_index;
 use crate::store::Store;
 
 /// A chat to create.
@@ -188,23 +188,22 @@ impl Store {
         }
     }
 
-    /// Erases a chat with all its messages: from the tables, the full-text index, and the write-ahead log, which is
-    /// truncated. Freed pages are overwritten with zeros.
+    /// Deletes a chat with all its messages, and the memories that came from it alone: from the tables, the full-text
+    /// indexes, the vectors, and the write-ahead log, which is truncated. Freed pages are overwritten with zeros.
+    ///
+    /// The chat may come back, from a backup or an export that was made before; the memories don't. What must never come
+    /// back is for [`Store::erase`].
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::LogInUse`]: the chat is deleted all the same.
     pub fn delete_chat(&mut self, id: ChatId) -> Result<(), StoreError> {
         let transaction = self.transaction()?;
-        let seq = chat_seq(&transaction, id)?;
-        // The index first: it reads the text that it has to forget.
-        transaction.execute(
-            "DELETE FROM message_search WHERE rowid IN
-                 (SELECT seq FROM message WHERE chat = ?1 AND status <> 'streaming')",
-            [seq],
-        )?;
-        recall_index::remove_turns_of(&transaction, seq)?;
-        transaction.execute("DELETE FROM message WHERE chat = ?1", [seq])?;
-        transaction.execute("DELETE FROM chat WHERE seq = ?1", [seq])?;
+        let (seq, updated_at_ms) = transaction
+            .prepare_cached("SELECT seq, updated_at_ms FROM chat WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?
+            .ok_or_else(|| StoreError::not_found("chat", id))?;
+        erasure::delete_chat(&transaction, id, seq, updated_at_ms)?;
         transaction.commit()?;
         self.truncate_log()
     }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::connection::Json;
+use crate::erasure::{EMPTIED, ErasedKind, is_erased};
 use crate::error::StoreError;
 use crate::export::{ChatRecord, EXPORT_FORMAT, EXPORT_VERSION, MessageRecord};
 use crate::id::{ChatId, MessageId};
@@ -157,6 +158,11 @@ impl<'t> Importer<'t> {
     /// # Errors
     /// [`StoreError::Invalid`] when the record contradicts itself.
     fn chat(&mut self, record: &ChatRecord) -> Result<(), StoreError> {
+        if is_erased(self.transaction, record.id.as_bytes(), ErasedKind::Chat)? {
+            self.report
+                .skip("the chat was erased here; erased chats don't come back");
+            return Ok(());
+        }
         let last_ms = record
             .messages
             .iter()
@@ -198,7 +204,12 @@ impl<'t> Importer<'t> {
                     ))
                 })?),
             };
-            let seq = self.message(record.id, chat, parent, created_at_ms, message)?;
+            let seq = if is_erased(self.transaction, message.id.as_bytes(), ErasedKind::Message)? {
+                self.report.skip("the message was erased here; it comes in empty");
+                self.message(record.id, chat, parent, created_at_ms, &emptied(message)?)?
+            } else {
+                self.message(record.id, chat, parent, created_at_ms, message)?
+            };
             if places.insert(message.id, seq).is_some() {
                 return Err(StoreError::Invalid(format!(
                     "message {} occurs twice in its chat",
@@ -336,6 +347,23 @@ impl<'t> Importer<'t> {
                 |row| Ok(row.get::<_, bool>(0)? && row.get::<_, Json>(1)?.0 == theirs),
             )?)
     }
+}
+
+/// What an erased message is: its place and nothing in it.
+fn emptied(message: &MessageRecord) -> Result<MessageRecord, StoreError> {
+    let metadata = RawValue::from_string(EMPTIED.to_owned());
+    Ok(MessageRecord {
+        id: message.id,
+        parent: message.parent,
+        role: message.role,
+        status: message.status,
+        text: String::new(),
+        reasoning: String::new(),
+        created_at_ms: message.created_at_ms,
+        updated_at_ms: message.updated_at_ms,
+        model: message.model.clone(),
+        metadata: Some(metadata.map_err(|error| StoreError::Invalid(error.to_string()))?),
+    })
 }
 
 /// Metadata as it is stored: as it was written, once it is known to be valid.

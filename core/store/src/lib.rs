@@ -12,6 +12,7 @@ mod biography;
 mod chatgpt;
 mod chats;
 mod connection;
+mod erasure;
 mod error;
 mod export;
 mod files;
@@ -37,6 +38,10 @@ mod tests;
 
 pub use biography::{Biography, BiographySentence};
 pub use chats::{Chat, ChatQuery, ChatSummary, NewChat};
+pub use erasure::{
+    EraseChat, EraseCounts, EraseMedia, EraseMemory, ErasePlan, ErasePreview, EraseReceipt, EraseScope,
+    EraseTurn, Erased, ErasedKind, MemoryReason, TurnReason,
+};
 pub use error::StoreError;
 pub use export::{ChatSelection, EXPORT_FORMAT, EXPORT_VERSION, ExportReport};
 pub use id::{ChatId, ErasureId, MemoryId, MessageId, ParseIdError};

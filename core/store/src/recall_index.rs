@@ -17,7 +17,7 @@ use crate::vectors::Index;
 pub use filter::Filter;
 pub(crate) use filter::{Facts, Sieve, kind_bit, role_bit, state_bit};
 pub use text::TextQuery;
-pub(crate) use text::best;
+pub(crate) use text::{FrequentWords, best};
 
 /// Names a row of an [`Index`] within one open store. It is never used twice, but means nothing elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -320,21 +320,20 @@ pub(crate) fn add_turn(connection: &Connection, seq: i64) -> Result<(), StoreErr
 }
 
 /// Takes every turn of a chat out of the full-text index, while the texts are still there.
-pub(crate) fn remove_turns_of(connection: &Connection, chat: i64) -> Result<(), StoreError> {
-    connection
+pub(crate) fn remove_turns_of(connection: &Connection, chat: i64) -> Result<usize, StoreError> {
+    Ok(connection
         .prepare_cached("DELETE FROM turn_search WHERE rowid IN (SELECT seq FROM turn_text WHERE chat = ?1)")?
-        .execute([chat])?;
-    Ok(())
+        .execute([chat])?)
 }
 
 /// Runs `change`, which changes what turn `seq` says (or whether it is a turn), and indexes it and the turns below it,
-/// whose context it is, anew.
+/// whose context it is, anew. Says how many entries went and how many came.
 pub(crate) fn change_turn(
     connection: &Connection,
     seq: i64,
     change: impl FnOnce() -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    connection
+) -> Result<(usize, usize), StoreError> {
+    let removed = connection
         .prepare_cached(
             "DELETE FROM turn_search WHERE rowid IN
                  (SELECT t.seq FROM turn_text AS t WHERE t.seq = ?1
@@ -343,7 +342,7 @@ pub(crate) fn change_turn(
         )?
         .execute([seq])?;
     change()?;
-    connection
+    let added = connection
         .prepare_cached(
             "INSERT INTO turn_search (rowid, text, previous)
              SELECT t.seq, t.text, t.previous FROM turn_text AS t WHERE t.seq = ?1
@@ -352,5 +351,5 @@ pub(crate) fn change_turn(
              WHERE m.parent = ?1",
         )?
         .execute([seq])?;
-    Ok(())
+    Ok((removed, added))
 }

@@ -16,6 +16,7 @@ use crate::key::{
 };
 use crate::lock::EngineLock;
 use crate::migrations;
+use crate::recall_index::FrequentWords;
 use crate::vectors::{Index, IndexMirror, Mirror};
 
 /// The encrypted database of a profile.
@@ -57,6 +58,7 @@ pub struct Store {
     header: Header,
     pub(crate) key: Secret,
     mirror: RefCell<Mirror>,
+    pub(crate) frequent_words: RefCell<FrequentWords>,
     lock: EngineLock,
 }
 
@@ -158,11 +160,13 @@ impl Store {
             header,
             key,
             mirror: RefCell::default(),
+            frequent_words: RefCell::default(),
             lock,
         };
         store.mirror.get_mut().listen(&mut store.connection)?;
         store.recover_interrupted()?;
         store.requeue_running()?;
+        store.resume_erasures()?;
         Ok(store)
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::connection;
+use crate::erasure::{self, Erased};
 use crate::error::StoreError;
 use crate::files::{self, Existing};
 use crate::key::{Header, HeaderPlace, Protection, Secret, random, random_secret, to_hex};
@@ -82,10 +83,12 @@ impl Store {
     ) -> Result<Store, StoreError> {
         let backup = open_backup(from, passphrase, dir, options)?;
         files::create_private_dir(dir)?;
-        unpack_into(EngineLock::acquire(dir)?, backup, from, dir, protection, options)
+        let lock = EngineLock::acquire(dir)?;
+        unpack_into(lock, backup, from, dir, protection, options, &[])
     }
 
-    /// Like [`Store::restore_with`], for a caller that has the lock of `dir`, which must exist.
+    /// Like [`Store::restore_with`], for a caller that has the lock of `dir`, which must exist. What is in `erased`
+    /// ([`Store::erased`] of the profile whose place the backup takes) doesn't come back with the backup.
     pub fn restore_locked(
         lock: EngineLock,
         from: &Path,
@@ -93,9 +96,10 @@ impl Store {
         dir: &Path,
         protection: &Protection,
         options: &StoreOptions,
+        erased: &[Erased],
     ) -> Result<Store, StoreError> {
         let backup = open_backup(from, passphrase, dir, options)?;
-        unpack_into(lock, backup, from, dir, protection, options)
+        unpack_into(lock, backup, from, dir, protection, options, erased)
     }
 }
 
@@ -127,13 +131,15 @@ fn unpack_into(
     dir: &Path,
     protection: &Protection,
     options: &StoreOptions,
+    erased: &[Erased],
 ) -> Result<Store, StoreError> {
     refuse_existing(dir)?;
     let unpacked = dir.join(UNPACKED_FILE);
     let fresh = random_secret()?;
     let prepared = remove_database(&unpacked)
         .and_then(|()| unpack(&mut file, from, &unpacked))
-        .and_then(|()| rekey(&unpacked, &key, &dir.join(PENDING_FILE), &fresh, from));
+        .and_then(|()| rekey(&unpacked, &key, &dir.join(PENDING_FILE), &fresh, from))
+        .and_then(|()| forget(&dir.join(PENDING_FILE), &fresh, erased));
     let removed = remove_database(&unpacked);
     let restored = prepared
         .and(removed)
@@ -202,4 +208,17 @@ fn rekey(from: &Path, key: &Secret, to: &Path, fresh: &Secret, backup: &Path) ->
     migrations::check_version(&connection)?;
     connection::verify(&connection, backup).map_err(name_backup)?;
     connection::copy(&connection, to, fresh)
+}
+
+/// Erases in the database at `path`, before it becomes a profile's, what was erased since its backup was made.
+fn forget(path: &Path, key: &Secret, erased: &[Erased]) -> Result<(), StoreError> {
+    if erased.is_empty() {
+        return Ok(());
+    }
+    let mut connection = connection::open(path, key)?;
+    migrations::migrate(&mut connection)?;
+    erasure::replay(&mut connection, erased)?;
+    connection.close().map_err(|(_, error)| error)?;
+    let file = File::open(path).and_then(|file| file.sync_all());
+    file.map_err(|error| StoreError::io("sync", path, error))
 }

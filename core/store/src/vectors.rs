@@ -3,6 +3,7 @@
 //! The file holds them as 32-bit floats of length one, by row and model; several models live side by side, so that a
 //! change of the model re-embeds in idle time while search goes on.
 
+mod dot;
 mod mirror;
 mod search;
 

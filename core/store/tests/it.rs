@@ -5,6 +5,8 @@
 mod chats;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/erasure.rs"]
+mod erasure;
 #[path = "it/import.rs"]
 mod import;
 #[path = "it/kit.rs"]

@@ -9,6 +9,7 @@ use super::{
     memory_seq,
 };
 use crate::biography;
+use crate::erasure::{self, EraseCounts};
 use crate::error::StoreError;
 use crate::id::MemoryId;
 use crate::recall_index;
@@ -270,6 +271,30 @@ impl Store {
         }
         transaction.commit()?;
         Ok(())
+    }
+
+    /// Removes memories until at most `cap` are left, and says how many: those that were longest not put before the
+    /// model (since they were stored, when they never were) go first, pinned ones and constraints never.
+    ///
+    /// Unlike erased ones they may come back with a backup or an import.
+    pub fn evict_memories(&mut self, cap: usize) -> Result<usize, StoreError> {
+        let transaction = self.transaction()?;
+        let count: i64 = transaction.query_row("SELECT count(*) FROM memory", [], |row| row.get(0))?;
+        let surplus = (count as usize).saturating_sub(cap);
+        let going: Vec<i64> = transaction
+            .prepare_cached(
+                "SELECT seq FROM memory WHERE pinned = 0 AND kind <> 'constraint'
+                 ORDER BY coalesce(last_used_at_ms, created_at_ms), seq LIMIT ?1",
+            )?
+            .query_map([surplus as i64], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        erasure::remove_memories(&transaction, &going, None, &mut EraseCounts::default())?;
+        transaction.commit()?;
+        if !going.is_empty() {
+            // What is evicted is of no use any more, and no secret: the log is emptied in its own time.
+            tracing::debug!(memories = going.len(), "evicted");
+        }
+        Ok(going.len())
     }
 }
 

@@ -139,11 +139,14 @@ CREATE TABLE erased (
     erased_at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Erasures: `receipt` is counts and ids. One whose log was not emptied yet is not `settled`.
+-- Erasures, by ids and counts alone. `begun`: `document` is the plan, to be carried out; `done`: it is the receipt, and
+-- the write-ahead log may still hold what was erased; `settled`: the log was emptied.
 CREATE TABLE erasure (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
     erased_at_ms INTEGER NOT NULL,
-    settled INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)),
-    receipt TEXT NOT NULL CHECK (json_valid(receipt))
+    state TEXT NOT NULL CHECK (state IN ('begun', 'done', 'settled')),
+    document TEXT NOT NULL CHECK (json_valid(document))
 ) STRICT;
+
+CREATE INDEX erasure_unsettled ON erasure (seq) WHERE state <> 'settled';

@@ -1,6 +1,6 @@
 //! Search by words: BM25 over stems, the turn before as a second column.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 
@@ -22,10 +22,43 @@ pub struct TextQuery {
     pub max_rows: usize,
 }
 
+/// How many rows have a word, as far as it is worth remembering.
+#[derive(Debug, Default)]
+pub(crate) struct FrequentWords(HashMap<(Index, String), Frequency>);
+
+#[derive(Debug, Clone, Copy)]
+struct Frequency {
+    rows: usize,
+    /// Rows of the whole index when that was counted.
+    of: usize,
+}
+
+/// From so many rows on, counting takes longer than remembering.
+const FREQUENT: usize = 200;
+/// Counting goes no further: what is in more rows is left out of any query.
+const MOST_COUNTED: usize = 50_000;
+/// More are not remembered.
+const MOST_REMEMBERED: usize = 20_000;
+
+impl FrequentWords {
+    /// What was counted, unless the index has grown or shrunk by a tenth since.
+    fn get(&self, index: Index, word: &str, of: usize) -> Option<usize> {
+        let known = self.0.get(&(index, word.to_owned()))?;
+        (known.of.abs_diff(of) <= known.of / 10).then_some(known.rows)
+    }
+
+    fn note(&mut self, index: Index, word: &str, rows: usize, of: usize) {
+        if self.0.len() >= MOST_REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert((index, word.to_owned()), Frequency { rows, of });
+    }
+}
+
 /// More words than this are not looked at.
 const MAX_WORDS: usize = 64;
 const MAX_WORD_CHARACTERS: usize = 64;
-const DEFAULT_MAX_ROWS: usize = 20_000;
+const DEFAULT_MAX_ROWS: usize = 10_000;
 
 impl TextQuery {
     /// The words of a text, as a person wrote it. Words that say little (articles, pronouns, …) are left out, unless
@@ -58,23 +91,36 @@ impl Store {
         filter: &Filter,
         limit: usize,
     ) -> Result<Vec<(RowKey, f64)>, StoreError> {
-        let search = Search { index, query };
-        let chosen = search.choose(&self.connection)?;
+        let mirror = self.mirror(index)?;
+        let search = Search {
+            index,
+            query,
+            connection: &self.connection,
+            of: mirror.len(),
+        };
+        let (chosen, rows) = search.choose(&mut self.frequent_words.borrow_mut())?;
         if chosen.is_empty() || limit == 0 {
             return Ok(Vec::new());
         }
-        let mirror = self.mirror(index)?;
         let sieve = Sieve::new(&self.connection, index, filter)?;
         let table = search.table();
+        let weights = match index {
+            Index::Memories => "",
+            Index::Turns => ", 1.0, ?3",
+        };
+        // A single word that is in too many rows: the newest have to do.
+        let (most, order) = if rows > query.max_rows {
+            (
+                i64::try_from(query.max_rows).unwrap_or(i64::MAX),
+                "ORDER BY rowid DESC",
+            )
+        } else {
+            (-1, "")
+        };
         let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT rowid, -bm25({table}{}) FROM {table} WHERE {table} MATCH ?1 ORDER BY rowid DESC LIMIT ?2",
-            match index {
-                Index::Memories => "",
-                Index::Turns => ", 1.0, ?3",
-            }
+            "SELECT rowid, -bm25({table}{weights}) FROM {table} WHERE {table} MATCH ?1 {order} LIMIT ?2"
         ))?;
         let expression = search.expression(&chosen);
-        let most = i64::try_from(query.max_rows).unwrap_or(i64::MAX);
         let mut rows = match index {
             Index::Memories => statement.query((expression, most))?,
             Index::Turns => statement.query((expression, most, query.previous_weight))?,
@@ -108,6 +154,9 @@ pub(crate) fn best<S: PartialOrd + Copy>(found: &mut Vec<(RowKey, S)>, limit: us
 struct Search<'a> {
     index: Index,
     query: &'a TextQuery,
+    connection: &'a Connection,
+    /// Rows of the index.
+    of: usize,
 }
 
 impl Search<'_> {
@@ -118,9 +167,9 @@ impl Search<'_> {
         }
     }
 
-    /// The words to look for, as FTS5 strings: the rarest, as far as the rows suffice; at least one that occurs.
-    fn choose(&self, connection: &Connection) -> Result<Vec<String>, StoreError> {
-        let most = self.query.max_rows;
+    /// The words to look for, as FTS5 strings: the rarest, as far as the rows suffice, but one at least that occurs.
+    /// And in how many rows they are together, at most.
+    fn choose(&self, frequent: &mut FrequentWords) -> Result<(Vec<String>, usize), StoreError> {
         let mut counted = Vec::new();
         for word in self
             .query
@@ -129,40 +178,44 @@ impl Search<'_> {
             .take(MAX_WORDS)
             .filter_map(|word| quoted(word))
         {
-            let rows = self.rows(connection, &word, most)?;
+            let rows = self.rows(&word, frequent)?;
             if rows > 0 {
                 counted.push((rows, word));
             }
         }
         counted.sort();
         counted.dedup();
-        let mut left = most;
-        let mut chosen = Vec::new();
+        let (mut chosen, mut together) = (Vec::new(), 0);
         for (rows, word) in counted {
-            if rows > left && !chosen.is_empty() {
+            if together + rows > self.query.max_rows && !chosen.is_empty() {
                 break;
             }
-            left = left.saturating_sub(rows);
+            together += rows;
             chosen.push(word);
         }
-        Ok(chosen)
+        Ok((chosen, together))
     }
 
-    /// How many rows have the word; counts no further than one beyond `most`.
-    fn rows(&self, connection: &Connection, word: &str, most: usize) -> Result<usize, StoreError> {
+    /// How many rows have the word, or had when that was last counted.
+    fn rows(&self, word: &str, frequent: &mut FrequentWords) -> Result<usize, StoreError> {
+        if let Some(rows) = frequent.get(self.index, word, self.of) {
+            return Ok(rows);
+        }
         let table = self.table();
-        let count: i64 = connection
+        let rows: i64 = self
+            .connection
             .prepare_cached(&format!(
                 "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ?1 LIMIT ?2)"
             ))?
             .query_row(
-                (
-                    self.expression(&[word.to_owned()]),
-                    i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1),
-                ),
+                (self.expression(&[word.to_owned()]), MOST_COUNTED as i64),
                 |row| row.get(0),
             )?;
-        Ok(count as usize)
+        let rows = rows as usize;
+        if rows >= FREQUENT {
+            frequent.note(self.index, word, rows, self.of);
+        }
+        Ok(rows)
     }
 
     fn expression(&self, words: &[String]) -> String {

@@ -268,6 +268,11 @@ impl IndexMirror {
         }
     }
 
+    /// Number of items.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// What filters ask about an item.
     pub(crate) fn facts(&self, item: i64) -> Option<&Facts> {
         self.places

@@ -1,7 +1,7 @@
 //! The nearest vectors: a scan of the mirror's 8-bit vectors, then the best of them by the file's own numbers.
 
 use super::mirror::{IndexMirror, Matrix, quantize};
-use super::{Index, decode, model_seq, unit};
+use super::{Index, decode, dot, model_seq, unit};
 use crate::error::StoreError;
 use crate::recall_index::{Filter, RowKey, Sieve, best};
 use crate::store::Store;
@@ -64,27 +64,22 @@ impl Store {
 fn scan(mirror: &IndexMirror, matrix: &Matrix, sieve: &Sieve, query: &[f32], limit: usize) -> Vec<usize> {
     let (_, codes) = quantize(query);
     let codes: Vec<i8> = codes.collect();
-    let mut scores = Vec::with_capacity(matrix.rows.len());
-    for (slot, (row, vector)) in matrix
+    let mut dots = Vec::with_capacity(matrix.rows.len());
+    dot::dots(&matrix.codes, &codes, &mut dots);
+    let mut scores: Vec<(f32, usize)> = matrix
         .rows
         .iter()
-        .zip(matrix.codes.chunks_exact(matrix.dimensions))
+        .zip(dots)
         .enumerate()
-    {
-        if mirror
-            .facts_at(row.place)
-            .is_some_and(|(item, facts)| sieve.lets(*item, facts))
-        {
-            scores.push((dot(vector, &codes) as f32 * row.scale, slot));
-        }
-    }
+        .filter(|(_, (row, _))| {
+            let facts = mirror.facts_at(row.place);
+            facts.is_some_and(|(item, facts)| sieve.lets(*item, facts))
+        })
+        .map(|(slot, (row, dot))| (dot as f32 * row.scale, slot))
+        .collect();
     if scores.len() > limit {
         scores.select_nth_unstable_by(limit, |a, b| b.0.total_cmp(&a.0));
         scores.truncate(limit);
     }
     scores.into_iter().map(|(_, slot)| slot).collect()
-}
-
-fn dot(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum()
 }

@@ -40,7 +40,7 @@ fn by_vector(store: &Store, query: &[f32], filter: &Filter) -> Vec<String> {
     rows.into_iter().map(|row| row.text).collect()
 }
 
-fn embedded(vector: &[f32]) -> EmbeddedText<'_> {
+pub(crate) fn embedded(vector: &[f32]) -> EmbeddedText<'_> {
     EmbeddedText {
         model_id: "m",
         vector,
