@@ -50,8 +50,9 @@ pub use jobs::{Job, NewJob};
 pub use key::{KdfCost, Keychain, OsKeychain, Protection, ProtectionKind};
 pub use lock::EngineLock;
 pub use memories::{
-    EmbeddedText, MAX_MEMORY_BYTES, Memory, MemoryChange, MemoryCounts, MemoryKind, MemoryOrigin,
-    MemoryQuery, MemorySource, MemoryState, MemoryStatus, NewMemory, SourceTurn,
+    EmbeddedText, MAX_MEMORY_BYTES, MEMORY_EXPORT_FORMAT, MEMORY_EXPORT_VERSION, Memory, MemoryChange,
+    MemoryCounts, MemoryImportReport, MemoryKind, MemoryOrigin, MemoryQuery, MemorySource, MemoryState,
+    MemoryStatus, NewMemory, SourceTurn,
 };
 pub use messages::{FinishedMessage, Message, MessageStatus, NewMessage, Role};
 pub use migrations::SCHEMA_VERSION;

@@ -4,6 +4,7 @@
 //! its full-text entry and its vectors, in one transaction each.
 
 mod query;
+mod transfer;
 mod write;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
@@ -16,6 +17,7 @@ use crate::names::names;
 use crate::store::Store;
 
 pub use query::{MemoryCounts, MemoryQuery};
+pub use transfer::{MEMORY_EXPORT_FORMAT, MEMORY_EXPORT_VERSION, MemoryImportReport};
 pub use write::{MemoryChange, NewMemory};
 
 /// Longest text of a memory, in bytes: it is one short fact.

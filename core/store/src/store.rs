@@ -250,6 +250,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] with the first finding.
     pub fn verify(&self) -> Result<(), StoreError> {
+        // A crash while the log was being moved into the database leaves pages there that only the log makes good.
+        if self.connection.is_autocommit() {
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        }
         connection::verify(&self.connection, &self.dir.join(DATABASE_FILE))
     }
 
@@ -333,6 +338,10 @@ impl Store {
 
     /// A transaction that takes the write lock at once.
     pub(crate) fn transaction(&mut self) -> Result<Transaction<'_>, StoreError> {
+        // One whose end failed too would be in the way of everything that follows.
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
         Ok(self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?)

@@ -1,5 +1,7 @@
 //! What needs a look behind the door: decrypted pages, a newer schema, a full disk, what is linked in.
 
+mod faults;
+mod mirror;
 mod pages;
 
 use std::fs;

@@ -13,6 +13,8 @@ mod import;
 mod kit;
 #[path = "it/memories.rs"]
 mod memories;
+#[path = "it/memory_import.rs"]
+mod memory_import;
 #[path = "it/model.rs"]
 mod model;
 #[path = "it/profile.rs"]

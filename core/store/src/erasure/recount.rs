@@ -14,7 +14,7 @@ pub(super) fn sizes(connection: &Connection, plan: &ErasePlan) -> Result<EraseCo
     let turns = serde_json::to_string(&plan.turns).map_err(|error| StoreError::Invalid(error.to_string()))?;
     let emptied: i64 = connection
         .prepare_cached(
-            "SELECT count(*) FROM json_each(?1) AS t JOIN message AS m ON m.id = unhex(t.value)
+            "SELECT count(DISTINCT m.seq) FROM json_each(?1) AS t JOIN message AS m ON m.id = unhex(t.value)
              WHERE m.text = '' AND m.reasoning = '' AND m.metadata ->> 'erased' = 1",
         )?
         .query_row([turns], |row| row.get(0))?;

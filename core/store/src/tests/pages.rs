@@ -24,5 +24,5 @@ pub(super) fn contains(pages: &[u8], text: &str) -> bool {
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     [text.as_bytes(), &wide]
         .into_iter()
-        .any(|needle| pages.windows(needle.len()).any(|window| window == needle))
+        .any(|needle| memchr::memmem::find(pages, needle).is_some())
 }

@@ -268,6 +268,33 @@ impl IndexMirror {
         }
     }
 
+    /// Everything in it, in an order that doesn't depend on how it came to be.
+    #[cfg(test)]
+    pub(crate) fn contents(&self) -> Vec<String> {
+        let facts = self
+            .facts
+            .iter()
+            .flatten()
+            .map(|(item, facts)| format!("{item} {facts:?}"));
+        let vectors = self.models.iter().flat_map(|(model, matrix)| {
+            let codes = matrix.codes.chunks_exact(matrix.dimensions);
+            matrix.rows.iter().zip(codes).map(move |(row, codes)| {
+                let place = self.facts_at(row.place).map(|(item, _)| *item);
+                assert_eq!(place, Some(row.item));
+                format!("{model} {} {} {} {codes:?}", row.vector, row.item, row.scale)
+            })
+        });
+        let mut contents: Vec<String> = facts.chain(vectors).collect();
+        contents.sort();
+        contents
+    }
+
+    /// A mirror that was read from the file just now.
+    #[cfg(test)]
+    pub(crate) fn afresh(connection: &Connection, index: Index) -> IndexMirror {
+        IndexMirror::read(connection, index).unwrap()
+    }
+
     /// Number of items.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
