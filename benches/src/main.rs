@@ -7,6 +7,7 @@
 mod chat;
 mod embed;
 mod machine;
+mod recall;
 mod report;
 mod samples;
 mod side;
@@ -29,6 +30,8 @@ enum Bench {
     Chat(chat::ChatArgs),
     /// Text embeddings: texts per second and the distance of the answers; beside sentence-transformers
     Embed(embed::EmbedArgs),
+    /// Recall of past turns: evidence found among the first; beside BM25, vectors alone and fused ranks
+    Recall(recall::RecallArgs),
     /// Every bench, one after the other
     All(CommonArgs),
     /// One measured side of `chat`: commands on standard input, answers on standard output
@@ -88,6 +91,7 @@ fn main() -> Result<()> {
     match Cli::parse().bench {
         Bench::Chat(args) => chat::run(&args),
         Bench::Embed(args) => embed::run(&args),
+        Bench::Recall(args) => recall::run(&args),
         Bench::All(common) => {
             chat::run(&chat::ChatArgs::all(common.clone())).context("chat")?;
             embed::run(&embed::EmbedArgs { common }).context("embed")

@@ -7,6 +7,7 @@ pub mod context;
 pub mod engine;
 pub mod error;
 pub mod host;
+pub mod memory;
 pub mod models;
 pub mod options;
 pub mod types;

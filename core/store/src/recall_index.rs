@@ -1,5 +1,6 @@
 //! What recall searches: memories and turns, by words and by vectors, behind one interface.
 
+mod context;
 mod filter;
 mod text;
 
@@ -14,6 +15,7 @@ use crate::messages::Role;
 use crate::store::Store;
 use crate::vectors::Index;
 
+pub use context::Neighbours;
 pub use filter::Filter;
 pub(crate) use filter::{Facts, Sieve, kind_bit, role_bit, state_bit};
 pub use text::TextQuery;

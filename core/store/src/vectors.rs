@@ -16,6 +16,7 @@ use crate::recall_index::RowKey;
 use crate::store::Store;
 
 pub(crate) use mirror::{IndexMirror, Mirror};
+pub(crate) use search::cosines;
 
 /// What is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

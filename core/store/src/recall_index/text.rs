@@ -137,6 +137,29 @@ impl Store {
     }
 }
 
+impl Store {
+    /// How many rows have each of the words, by its stem, in the text or in the turn before; 50,000 when there are more,
+    /// and for a frequent word as many as when it was last counted.
+    pub fn word_rows(&self, index: Index, words: &[String]) -> Result<Vec<u64>, StoreError> {
+        let of = self.mirror(index)?.len();
+        let query = TextQuery::new("");
+        let search = Search {
+            index,
+            query: &query,
+            connection: &self.connection,
+            of,
+        };
+        let mut frequent = self.frequent_words.borrow_mut();
+        words
+            .iter()
+            .map(|word| match quoted(word) {
+                Some(word) => Ok(search.rows(&word, &mut frequent)? as u64),
+                None => Ok(0),
+            })
+            .collect()
+    }
+}
+
 /// Leaves the best `limit` in order: by score, then the newest.
 pub(crate) fn best<S: PartialOrd + Copy>(found: &mut Vec<(RowKey, S)>, limit: usize) {
     let order = |a: &(RowKey, S), b: &(RowKey, S)| {

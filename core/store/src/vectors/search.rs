@@ -1,5 +1,7 @@
 //! The nearest vectors: a scan of the mirror's 8-bit vectors, then the best of them by the file's own numbers.
 
+use std::collections::{HashMap, HashSet};
+
 use super::mirror::{IndexMirror, Matrix, quantize};
 use super::{Index, decode, dot, model_seq, unit};
 use crate::error::StoreError;
@@ -24,18 +26,9 @@ impl Store {
         filter: &Filter,
         limit: usize,
     ) -> Result<Vec<(RowKey, f32)>, StoreError> {
-        let unit_query = unit(query).ok_or_else(|| {
-            StoreError::Invalid("a query has a direction: it is finite and not zero".into())
-        })?;
-        let Some((model, dimensions)) = model_seq(&self.connection, model_id)? else {
+        let Some((model, unit_query)) = ready(self, model_id, query)? else {
             return Ok(Vec::new());
         };
-        if dimensions != query.len() {
-            return Err(StoreError::Invalid(format!(
-                "vectors of {model_id} have {dimensions} numbers, the query has {}",
-                query.len()
-            )));
-        }
         let mirror = self.mirror(index)?;
         let Some(matrix) = mirror.models.get(&model) else {
             return Ok(Vec::new());
@@ -58,6 +51,56 @@ impl Store {
         best(&mut found, limit);
         Ok(found)
     }
+}
+
+/// The model's inner number and the query at length one; `None` for a model that no vector is of.
+fn ready(store: &Store, model_id: &str, query: &[f32]) -> Result<Option<(i64, Vec<f32>)>, StoreError> {
+    let unit_query = unit(query)
+        .ok_or_else(|| StoreError::Invalid("a query has a direction: it is finite and not zero".into()))?;
+    let Some((model, dimensions)) = model_seq(&store.connection, model_id)? else {
+        return Ok(None);
+    };
+    if dimensions != query.len() {
+        return Err(StoreError::Invalid(format!(
+            "vectors of {model_id} have {dimensions} numbers, the query has {}",
+            query.len()
+        )));
+    }
+    Ok(Some((model, unit_query)))
+}
+
+/// See [`Store::cosines`].
+pub(crate) fn cosines(
+    store: &Store,
+    index: Index,
+    model_id: &str,
+    query: &[f32],
+    rows: &[RowKey],
+) -> Result<HashMap<RowKey, f32>, StoreError> {
+    let Some((model, unit_query)) = ready(store, model_id, query)? else {
+        return Ok(HashMap::new());
+    };
+    let mirror = store.mirror(index)?;
+    let Some(matrix) = mirror.models.get(&model) else {
+        return Ok(HashMap::new());
+    };
+    let wanted: HashSet<i64> = rows.iter().map(|key| key.0).collect();
+    let (scale, codes) = quantize(&unit_query);
+    let codes: Vec<i8> = codes.collect();
+    let vectors = matrix.codes.chunks_exact(matrix.dimensions);
+    let found = matrix
+        .rows
+        .iter()
+        .zip(vectors)
+        .filter(|(row, _)| wanted.contains(&row.item));
+    let mut dots = Vec::with_capacity(1);
+    Ok(found
+        .map(|(row, vector)| {
+            dots.clear();
+            dot::dots(vector, &codes, &mut dots);
+            (RowKey(row.item), dots[0] as f32 * row.scale * scale)
+        })
+        .collect())
 }
 
 /// The `limit` slots whose 8-bit vectors are nearest to `query`, in no order.

@@ -1,0 +1,4 @@
+//! Long-term memory: what is taken in, told apart, corrected and found again.
+
+pub mod recall;
+pub mod when;
