@@ -189,6 +189,14 @@ impl Drop for Server {
     }
 }
 
+/// Sends a signal, such as `"KILL"`, by the shell's own `kill`: the program of that name is not on every machine.
+pub fn signal(pid: &str, name: &str) {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, pid])
+        .status();
+    assert!(sent.is_ok_and(|status| status.success()), "SIG{name} to {pid}");
+}
+
 /// The folder of test models: `HEARTH_TEST_MODELS`.
 pub fn test_models() -> PathBuf {
     PathBuf::from(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use hearth_tests::hearth::{CHAT_MODEL, Profile, test_models};
+use hearth_tests::hearth::{CHAT_MODEL, Profile, signal, test_models};
 use serde_json::{Value, json};
 
 /// Polls until `found` gives something; panics after half a minute.
@@ -161,11 +161,7 @@ fn kill_9_in_the_middle_of_an_answer_keeps_what_was_streamed() {
         }
     }
     assert!(early > 20, "nothing was streamed in the first second");
-    let killed = std::process::Command::new("kill")
-        .args(["-9", &pid.to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    signal(&pid.to_string(), "KILL");
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).unwrap();
     assert_eq!(
@@ -500,13 +496,7 @@ fn ctrl_c_stops_an_answer_and_keeps_what_came() {
     let mut some = [0; 10];
     asking.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
     let pid = asking.id().to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(&pid, "INT");
     let output = asking.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let reply = profile.json(&["chats", "show", "last"])["messages"][1].clone();
@@ -534,10 +524,7 @@ fn a_signal_to_the_engine_ends_answers_as_stopped() {
         .unwrap();
     let mut some = [0; 10];
     asking.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
-    let kill = std::process::Command::new("kill")
-        .args(["-TERM", &engine.id().to_string()])
-        .status();
-    assert!(kill.unwrap().success());
+    signal(&engine.id().to_string(), "TERM");
     assert!(engine.wait().unwrap().success());
     let output = asking.wait_with_output().unwrap();
     let notes = String::from_utf8_lossy(&output.stderr);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hearth_tests::hearth::{CHAT_MODEL, EMBEDDING_MODEL, Profile, Server};
+use hearth_tests::hearth::{CHAT_MODEL, EMBEDDING_MODEL, Profile, Server, signal};
 
 #[test]
 fn the_official_client_works() {
@@ -97,13 +97,7 @@ fn the_server_outlives_its_engine() {
     let server = profile.serve();
     assert_eq!(health(&server), 200);
     let pid = profile.json(&["status"])["pid"].as_u64().unwrap().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-9", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(&pid, "KILL");
     let deadline = Instant::now() + Duration::from_secs(20);
     while health(&server) != 200 {
         assert!(Instant::now() < deadline, "the engine wasn't started again");
