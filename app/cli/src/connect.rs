@@ -68,7 +68,7 @@ impl Profile {
             .map_err(|error| Failure::file(&home, &error))?;
         let key_file = match &global.key_file {
             Some(path) => std::path::absolute(path).map_err(|error| Failure::file(path, &error))?,
-            None => default_key_file(&home)?,
+            None => find_key_file(&home)?,
         };
         if let (None, Some(folder)) = (&global.key_file, key_file.parent()) {
             make_private(folder, output)?;
@@ -175,6 +175,20 @@ impl Profile {
     pub(crate) fn with_passphrase(mut self, passphrase: Option<Passphrase>) -> Self {
         self.passphrase = passphrase.or(self.passphrase);
         self
+    }
+
+    /// Removes the key file that was made for this profile, if there is one; a file that was named with an option may
+    /// open other profiles too and stays.
+    pub(crate) fn remove_own_key_file(&self) -> Result<(), Failure> {
+        if self.key_file_given || self.key_file != default_key_file(&self.home)? {
+            return Ok(());
+        }
+        match std::fs::remove_file(&self.key_file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::file(&self.key_file, &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn passphrase(&self) -> Option<&Passphrase> {
@@ -307,6 +321,22 @@ fn default_home() -> Result<PathBuf, Failure> {
         .ok_or_else(|| {
             Failure::usage("This user has no home folder. Say where with --home DIR or HEARTH_HOME.")
         })
+}
+
+/// The key file of a profile that was not told which: its own, else whichever of the folder opens it, as that of a home
+/// folder that was moved or copied does.
+fn find_key_file(home: &Path) -> Result<PathBuf, Failure> {
+    let own = default_key_file(home)?;
+    if own.exists() || !home.join("hearth.key").exists() {
+        return Ok(own);
+    }
+    let others = own.parent().and_then(|folder| folder.read_dir().ok());
+    let found = others
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|end| end == "key") && Engine::key_file_opens(home, path));
+    Ok(found.unwrap_or(own))
 }
 
 /// `<configuration>/hearth/keys/<hash of the home folder's path>.key`: apart from the database it opens.

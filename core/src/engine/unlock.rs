@@ -77,6 +77,12 @@ pub(crate) fn open_or_create(home: &Path, unlock: &Unlock) -> Result<(Store, Pro
 }
 
 impl Engine {
+    /// Whether the key file at `path` opens the profile in `home`; false, too, for a profile that something else opens.
+    pub fn key_file_opens(home: &Path, path: &Path) -> bool {
+        Store::protection(home).is_ok_and(|kind| kind == ProtectionKind::KeyFile)
+            && Store::check_protection(home, &Protection::KeyFile(path.to_owned())).is_ok()
+    }
+
     /// Whether `passphrase` opens the profile in `home`, if a passphrase is what opens it; blocks while the key is
     /// derived. Works while another process owns the profile, whose engine would not ask for it again.
     ///

@@ -167,11 +167,12 @@ async fn restore(
 async fn wipe(session: &Session, yes: bool, output: &Output) -> Result<(), Failure> {
     let status = session.client.call::<GetStatus>(Empty {}).await?;
     let question = format!(
-        "Delete {}, all settings and the key for good? Models stay.",
+        "Delete {}, all settings and the key for good? Copies of the profile's folder can't be opened then either. Models stay.",
         holdings(&status)
     );
     confirm(output, yes, &question)?;
     session.client.call::<Wipe>(WipeParams { confirm: true }).await?;
+    session.profile.remove_own_key_file()?;
     if output.json {
         return output.value(&json!({"wiped": true}));
     }
