@@ -56,6 +56,11 @@ impl Output {
             .max(20)
     }
 
+    /// Columns that a table of data may take: the terminal's, and as many as it needs elsewhere.
+    pub(crate) fn table_width(&self) -> usize {
+        if self.terminal { self.width() } else { usize::MAX }
+    }
+
     /// One line of data.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();

@@ -171,7 +171,8 @@ impl Engine {
             models::ModelState::Ready => ModelState::Ready,
             models::ModelState::Absent => ModelState::Absent,
             models::ModelState::Corrupt { .. } => ModelState::Damaged,
-            models::ModelState::Partial { .. } | models::ModelState::Unverified => ModelState::Partial {
+            models::ModelState::Unverified => ModelState::Unverified,
+            models::ModelState::Partial { .. } => ModelState::Partial {
                 done_bytes: entry.disk_bytes,
             },
         };

@@ -30,6 +30,8 @@ pub enum ModelState {
         /// Bytes that are here.
         done_bytes: u64,
     },
+    /// All files are here, but their hashes were not checked: verifying makes it usable.
+    Unverified,
     /// All files are here and their hashes were checked.
     Ready,
     /// Files are here but wrong.

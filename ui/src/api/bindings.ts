@@ -764,7 +764,7 @@ export type ModelState = { "state": "absent" } | { "state": "partial",
 /**
  * Bytes that are here.
  */
-done_bytes: number, } | { "state": "ready" } | { "state": "damaged" };
+done_bytes: number, } | { "state": "unverified" } | { "state": "ready" } | { "state": "damaged" };
 
 /**
  * One model of the catalogue, or an imported one.

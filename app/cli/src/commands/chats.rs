@@ -70,7 +70,7 @@ async fn list(client: &Client, limit: u32, output: &Output) -> Result<(), Failur
     };
     let rows: Vec<Vec<String>> = listed.chats.iter().map(row).collect();
     let width = if output.terminal {
-        output.width()
+        output.table_width()
     } else {
         usize::MAX
     };

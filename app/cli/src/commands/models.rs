@@ -67,7 +67,7 @@ async fn list(session: &Session, output: &Output) -> Result<(), Failure> {
     for line in text::table(
         &["", "MODEL", "STATE", "SIZE", "MEMORY", "FOR", "LICENCE"],
         &rows,
-        output.width(),
+        output.table_width(),
     ) {
         output.line(&line)?;
     }
@@ -88,6 +88,7 @@ fn row(model: &ModelSummary) -> Vec<String> {
                     .min(99)
             )
         }
+        ModelState::Unverified => "unverified".to_owned(),
         ModelState::Damaged => "damaged".to_owned(),
         ModelState::Absent if !model.fits => "too large".to_owned(),
         ModelState::Absent => "-".to_owned(),

@@ -43,11 +43,20 @@ pub(super) async fn missing(
         text::size(model.size_bytes),
         model.license
     );
-    let command = format!("hearth models pull {}", model.id);
+    let command = match model.state {
+        ModelState::Unverified => format!("hearth models verify {}", model.id),
+        _ => format!("hearth models pull {}", model.id),
+    };
+    let (is_not, bring) = match model.state {
+        ModelState::Unverified => ("is here, but its files were never checked", "Check them with"),
+        ModelState::Damaged => ("is damaged", "Repair it with"),
+        ModelState::Partial { .. } => ("is only partly on this machine", "Go on with the download with"),
+        _ => ("isn't on this machine yet", "Download it with"),
+    };
     if !yes {
         if output.json || !output.can_ask() {
-            let message = format!("The model {what} isn't on this machine yet.");
-            let hint = format!("Download it with: {command}");
+            let message = format!("The model {what} {is_not}.");
+            let hint = format!("{bring}: {command}");
             let details = json!({"model": model.id, "size_bytes": model.size_bytes, "command": command});
             return Err(ApiError::new(ErrorCode::ModelMissing, message)
                 .hint(hint)
@@ -55,7 +64,7 @@ pub(super) async fn missing(
                 .into());
         }
         output.note(&format!(
-            "The model {what} isn't on this machine yet. It will answer here, without the network."
+            "The model {what} {is_not}. It will answer here, without the network."
         ));
         if !output.confirm("Download it now?", true) {
             let message = format!("Without a model there is no answer. Download it later with: {command}");
