@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::EngineError;
 use crate::host::ModelHost;
 use crate::latency::LatencyLog;
-use crate::models::{Machine, ModelStore, Profile, ProfileChoice};
+use crate::models::{Machine, ModelStore, Profile, ProfileChoice, Task};
 use crate::options::EngineOptions;
 use crate::settings;
 use crate::types::{
@@ -130,6 +130,7 @@ impl Engine {
         let engine = Engine {
             inner: Arc::new(inner),
         };
+        tracing::info!(pid = std::process::id(), "engine open");
         tokio::spawn(unload_idle_models(
             Arc::downgrade(&engine.inner),
             engine.inner.stopping.clone(),
@@ -178,6 +179,7 @@ impl Engine {
         let thread = lock(&self.inner.store_thread).take();
         // The thread itself ends with the last handle; its database is closed already.
         drop(thread);
+        tracing::info!("engine ended");
     }
 
     /// Closes the database, after everything that was asked of it.
@@ -277,8 +279,17 @@ impl Engine {
     /// Changes settings. Errors: [`EngineError::InvalidRequest`] for values out of range, [`EngineError::ModelMissing`]
     /// for models that are not here; nothing is changed then.
     pub async fn change_settings(&self, change: SettingsChange) -> Result<Settings> {
-        for id in change.chat_model.iter().chain(&change.embedding_model) {
-            self.inner.models.ready(id)?;
+        let wanted = [
+            (&change.chat_model, Task::Chat, "answers"),
+            (&change.embedding_model, Task::Embedding, "embeds"),
+        ];
+        for (id, task, does) in wanted {
+            let Some(id) = id else { continue };
+            if self.inner.models.ready(id)?.manifest.task != task {
+                return Err(EngineError::InvalidRequest(format!(
+                    "{id} is not a model that {does}"
+                )));
+            }
         }
         let new = settings::apply(&self.settings(), change)?;
         let value = serde_json::to_value(&new).map_err(|error| EngineError::Internal(error.to_string()))?;
@@ -317,6 +328,15 @@ impl Engine {
     }
 
     fn record(&self, timings: Timings, usage: Usage) {
+        tracing::info!(
+            prompt_tokens = usage.prompt_tokens,
+            reused_tokens = usage.reused_tokens,
+            completion_tokens = usage.completion_tokens,
+            queue_ms = timings.queue_ms,
+            first_token_ms = timings.first_token_ms,
+            decode_ms = timings.decode_ms,
+            "answered"
+        );
         lock(&self.inner.latency).record(timings, usage);
     }
 }

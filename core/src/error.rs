@@ -106,7 +106,7 @@ pub enum EngineError {
     #[error("{0}")]
     Unsupported(String),
     /// A file could not be used.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), plain(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -147,4 +147,10 @@ impl EngineError {
             Self::Internal(_) => "internal",
         }
     }
+}
+
+/// An I/O error in plain words, without the operating system's number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

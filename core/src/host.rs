@@ -133,7 +133,17 @@ impl<M: ?Sized + Send + Sync + 'static> Slot<M> {
             *lock(&self.summary) = None;
             let old = place.take().map(|loaded| loaded.wanted);
             let mut put = |wanted: Wanted| {
-                let (model, summary) = load(&wanted)?;
+                let began = Instant::now();
+                let (model, summary) = load(&wanted)
+                    .inspect_err(|error| tracing::warn!(model = wanted.id, %error, "model not loaded"))?;
+                let (ms, memory_bytes) = (began.elapsed().as_millis() as u64, summary.memory_bytes);
+                tracing::info!(
+                    model = wanted.id,
+                    ms,
+                    memory_bytes,
+                    device = summary.device,
+                    "model loaded"
+                );
                 *lock(&self.summary) = Some(summary);
                 *place = Some(Loaded { wanted, model });
                 Ok(())

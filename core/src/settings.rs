@@ -81,7 +81,7 @@ pub(crate) fn check_sampling(sampling: &Sampling) -> Result<(), EngineError> {
         ))),
         _ => Ok(()),
     };
-    check("temperature", sampling.temperature, 0.0, 100.0)?;
+    check("temperature", sampling.temperature, 0.0, 2.0)?;
     check("top_p", sampling.top_p, 0.0, 1.0)?;
     check("min_p", sampling.min_p, 0.0, 1.0)?;
     check("repetition_penalty", sampling.repetition_penalty, 0.01, 100.0)

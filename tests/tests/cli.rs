@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use hearth_tests::hearth::{CHAT_MODEL, Profile, signal, test_models};
+use hearth_tests::hearth::{CHAT_MODEL, EMBEDDING_MODEL, Profile, signal, test_models};
 use serde_json::{Value, json};
 
 /// Polls until `found` gives something; panics after half a minute.
@@ -551,4 +551,129 @@ fn the_key_file_and_the_home_are_private() {
     let keys = profile.scratch().join("config/hearth/keys");
     let key = std::fs::read_dir(&keys).unwrap().next().unwrap().unwrap().path();
     assert_eq!(mode(&key), 0o600);
+}
+
+#[test]
+fn a_home_that_was_moved_finds_its_key() {
+    let profile = Profile::new();
+    profile.json(&["ask", "hello", "--max-tokens", "3"]);
+    assert_eq!(profile.run(&["engine", "stop"]).code, 0);
+    let (old, new) = (profile.home(), profile.scratch().join("elsewhere"));
+    std::fs::rename(&old, &new).unwrap();
+    let moved = profile.run(&[
+        "--home",
+        new.to_str().unwrap(),
+        "--in-process",
+        "chats",
+        "list",
+        "--json",
+    ]);
+    assert_eq!(moved.code, 0, "{}", moved.stderr);
+    assert_eq!(moved.value()["chats"].as_array().unwrap().len(), 1);
+    // Wiping a copy must not take the key of the original with it.
+    let wiped = profile.run(&[
+        "--home",
+        new.to_str().unwrap(),
+        "--in-process",
+        "profile",
+        "wipe",
+        "--yes",
+    ]);
+    assert_eq!(wiped.code, 0, "{}", wiped.stderr);
+}
+
+#[test]
+fn wiping_takes_the_key_along() {
+    let profile = Profile::new();
+    profile.json(&["ask", "hello", "--max-tokens", "3"]);
+    assert_eq!(profile.run(&["engine", "stop"]).code, 0);
+    let keys = || walk(profile.scratch(), "key");
+    assert_eq!(keys().len(), 2, "header and key file: {:?}", keys());
+    assert_eq!(profile.run(&["--in-process", "profile", "wipe", "--yes"]).code, 0);
+    assert!(keys().is_empty(), "{:?}", keys());
+}
+
+#[test]
+fn what_was_mistyped_is_told_as_json_too() {
+    let profile = Profile::new();
+    let refused = profile.run(&["ask", "x", "--bogus", "--json"]);
+    let error: Value = serde_json::from_str(&refused.stderr).unwrap();
+    assert_eq!(
+        (refused.code, &error["error"]["code"]),
+        (2, &json!("invalid_request"))
+    );
+    let cold = profile.run(&["ask", "x", "--temperature", "-1"]);
+    assert_eq!(cold.code, 2);
+    assert!(
+        cold.stderr.contains("must be from 0 to 2"),
+        "{}",
+        cold.stderr
+    );
+}
+
+#[test]
+fn json_that_was_cut_short_is_a_failure() {
+    let profile = Profile::new();
+    let schema = profile.scratch().join("schema.json");
+    std::fs::write(
+        &schema,
+        r#"{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}"#,
+    )
+    .unwrap();
+    let cut = profile.run(&[
+        "ask",
+        "x",
+        "--schema",
+        schema.to_str().unwrap(),
+        "--max-tokens",
+        "2",
+        "--json",
+    ]);
+    assert_eq!((cut.code, &cut.value()["value"]), (1, &Value::Null));
+    assert!(cut.stderr.contains("before its JSON was whole"), "{}", cut.stderr);
+}
+
+#[test]
+fn a_bad_file_is_no_damage_to_the_profile() {
+    let profile = Profile::new();
+    let junk = profile.scratch().join("junk");
+    std::fs::write(&junk, "no backup").unwrap();
+    let pass = profile.scratch().join("pass");
+    std::fs::write(&pass, "words").unwrap();
+    let (junk, pass) = (junk.to_str().unwrap(), pass.to_str().unwrap());
+    for arguments in [
+        vec!["chats", "import", junk],
+        vec!["profile", "restore", junk, "--backup-passphrase-file", pass],
+    ] {
+        let refused = profile.run(&arguments);
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(
+            !refused.stderr.to_lowercase().contains("restore a backup"),
+            "{}",
+            refused.stderr
+        );
+    }
+}
+
+#[test]
+fn a_model_for_another_task_is_not_chosen() {
+    let profile = Profile::new();
+    for setting in [["chat_model", EMBEDDING_MODEL], ["embedding_model", CHAT_MODEL]] {
+        let refused = profile.run(&["settings", "set", setting[0], setting[1]]);
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+    }
+}
+
+/// The files below `folder` whose name ends with `.` and `end`.
+fn walk(folder: &Path, end: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let mut found: Vec<_> = files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == end))
+        .collect();
+    found.extend(folders.iter().flat_map(|folder| walk(folder, end)));
+    found
 }

@@ -119,7 +119,7 @@ pub(crate) struct Answering {
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// 0 always takes the likeliest word, higher is more varied (0 to 2)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f32>,
     /// The same seed, model and question give the same answer
     #[arg(long, value_name = "N")]

@@ -73,8 +73,10 @@ async fn find_chat(client: &Client, name: &str) -> Result<ChatId, Failure> {
     let everything = methods::chats::ListParams::default();
     let chats = client.call::<methods::chats::List>(everything).await?.chats;
     if name == "last" {
+        // An incognito chat is only met by those who name it.
         let latest = chats
-            .first()
+            .iter()
+            .find(|chat| !chat.incognito)
             .ok_or_else(|| Failure::not_found("There are no chats yet."))?;
         return Ok(latest.id);
     }
@@ -121,6 +123,7 @@ fn confirm(output: &Output, yes: bool, question: &str) -> Result<(), Failure> {
     if output.confirm(question, false) {
         Ok(())
     } else {
+        output.note("Nothing was changed.");
         Err(Failure::Interrupted)
     }
 }

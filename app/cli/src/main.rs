@@ -15,10 +15,14 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Cli;
+use crate::failure::Failure;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let output = Output::new(cli.global.json);
     start_logging(cli.global.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -34,18 +38,30 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says what is wrong with what was typed, in JSON where that was asked for; or shows the help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if !json || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let message = text.lines().next().unwrap_or_default();
+    let failure = Failure::usage(message.trim_start_matches("error: ")).hint("see hearth --help");
+    Output::new(true).fail(&failure)
+}
+
 /// Logs go to standard error and never hold what a person or the model says.
 fn start_logging(verbose: u8) {
     let level = ["error", "info", "debug"][usize::from(verbose.min(2))];
-    let filter = EnvFilter::try_from_env("HEARTH_LOG").unwrap_or_else(|_| {
-        EnvFilter::new(format!(
+    let filter = match std::env::var("HEARTH_LOG") {
+        Ok(text) => EnvFilter::try_new(&text).unwrap_or_else(|error| {
+            eprintln!("hearth: HEARTH_LOG is not understood and goes unheeded: {error}");
+            EnvFilter::new("error")
+        }),
+        Err(_) if verbose == 0 => EnvFilter::new("error"),
+        Err(_) => EnvFilter::new(format!(
             "warn,hearth={level},hearth_api={level},hearth_core={level},hearth_inference={level}"
-        ))
-    });
-    let filter = if verbose == 0 && std::env::var_os("HEARTH_LOG").is_none() {
-        EnvFilter::new("error")
-    } else {
-        filter
+        )),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -24,8 +24,8 @@ impl Engine {
     /// ends, whoever stops waiting for it; the engine's end waits for it, too.
     ///
     /// Errors: [`EngineError::InvalidRequest`] when the profile has chats and `replace` is false; [`EngineError::Busy`]
-    /// while a chat is being answered; [`EngineError::WrongKey`], [`EngineError::Corrupt`],
-    /// [`EngineError::NewerSchema`]: the profile is as it was.
+    /// while a chat is being answered; [`EngineError::WrongKey`], [`EngineError::NewerSchema`], or
+    /// [`EngineError::InvalidRequest`] for a file that is no backup: the profile is as it was.
     pub async fn restore(&self, from: PathBuf, passphrase: Zeroizing<String>, replace: bool) -> Result<()> {
         let from = absolute(from)?;
         // Nothing is answered from here on: a reply would be stored in a database that is no more.
@@ -53,7 +53,11 @@ impl Engine {
                         recover_restore(&home)?;
                         let store = Store::open_locked(held, &home, &protection, &StoreOptions::default());
                         *place = Some(store?);
-                        return Err(error);
+                        // What is damaged is the given file, not the profile.
+                        return Err(match error {
+                            EngineError::Corrupt(reason) => EngineError::InvalidRequest(reason),
+                            error => error,
+                        });
                     }
                 };
                 let settings = store.get_setting(settings::STORE_KEY);

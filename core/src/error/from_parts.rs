@@ -10,7 +10,9 @@ impl From<StoreError> for EngineError {
         let message = error.to_string();
         match error {
             StoreError::NoProfile { .. } => EngineError::NotFound { what: "profile" },
-            StoreError::AlreadyExists { .. } | StoreError::Invalid(_) => EngineError::InvalidRequest(message),
+            StoreError::AlreadyExists { .. } | StoreError::Invalid(_) | StoreError::Import { .. } => {
+                EngineError::InvalidRequest(message)
+            }
             StoreError::WrongKey => EngineError::WrongKey,
             StoreError::WrongProtection { expected } => EngineError::Locked {
                 needs: needs(expected),
@@ -18,7 +20,7 @@ impl From<StoreError> for EngineError {
             StoreError::NewerSchema { found, supported } => EngineError::NewerSchema { found, supported },
             StoreError::Locked { pid } => EngineError::ProfileInUse { pid },
             StoreError::Full => EngineError::NoSpace,
-            StoreError::Corrupt { .. } | StoreError::Import { .. } => EngineError::Corrupt(message),
+            StoreError::Corrupt { .. } => EngineError::Corrupt(message),
             StoreError::NotFound { what, .. } => EngineError::NotFound { what },
             StoreError::Keychain { .. } | StoreError::KeyFile { .. } => EngineError::KeyUnavailable(message),
             StoreError::Io { path, source, .. } => EngineError::Io { path, source },

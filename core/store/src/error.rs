@@ -53,7 +53,7 @@ pub enum StoreError {
     #[error("no space left for the database; free some disk space and try again (nothing was lost)")]
     Full,
     /// A file is damaged or not what it should be.
-    #[error("{} is damaged: {detail}; restore it from a backup", path.display())]
+    #[error("{} is damaged: {detail}", path.display())]
     Corrupt {
         /// The damaged file.
         path: PathBuf,

@@ -13,7 +13,9 @@ impl From<EngineError> for ApiError {
             EngineError::NotFound { what } => (ErrorCode::NotFound, None, Some(json!({ "what": what }))),
             EngineError::Locked { needs } => (
                 ErrorCode::Locked,
-                Some("give what the profile was protected with"),
+                Some(
+                    "give it with --passphrase-file FILE or in HEARTH_PASSPHRASE, or the key with --key-file FILE",
+                ),
                 Some(json!({ "needs": needs })),
             ),
             EngineError::KeyUnavailable(_) => (ErrorCode::Locked, None, None),
@@ -24,7 +26,7 @@ impl From<EngineError> for ApiError {
             ),
             EngineError::ProfileInUse { pid } => (
                 ErrorCode::ProfileInUse,
-                Some("attach to that engine or stop it first"),
+                Some("use that engine (without --in-process), or end it with: hearth engine stop"),
                 Some(json!({ "pid": pid })),
             ),
             EngineError::NewerSchema { found, supported } => (

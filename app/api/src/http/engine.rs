@@ -92,7 +92,7 @@ fn gone() -> ApiError {
 impl From<ApiError> for HttpError {
     fn from(error: ApiError) -> Self {
         let message = match &error.hint {
-            Some(hint) => format!("{} {hint}", error.message),
+            Some(hint) => format!("{}; {hint}", error.message),
             None => error.message.clone(),
         };
         match error.code {

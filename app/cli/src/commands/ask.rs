@@ -150,15 +150,22 @@ async fn complete(session: &Session, params: CompleteParams, output: &Output) ->
             Some(Update::Event(_)) => {}
             Some(Update::Done(done)) => {
                 let done = done?;
-                if !output.json {
-                    return output.piece("\n");
-                }
                 let value = serde_json::from_str::<Value>(&done.text).ok();
-                return output.value(&json!({
-                    "answer": done.text, "value": value, "chat": null, "message": null, "model": done.model,
-                    "finish_reason": done.finish_reason, "usage": done.usage, "timings": done.timings,
-                    "context": done.context,
-                }));
+                if output.json {
+                    output.value(&json!({
+                        "answer": done.text, "value": value, "chat": null, "message": null, "model": done.model,
+                        "finish_reason": done.finish_reason, "usage": done.usage, "timings": done.timings,
+                        "context": done.context,
+                    }))?;
+                } else {
+                    output.piece("\n")?;
+                }
+                if value.is_none() {
+                    let message = "The answer ended before its JSON was whole.";
+                    let hint = "Allow more with --max-tokens, or ask for less.";
+                    return Err(Failure::new(ErrorCode::Unsupported, message).hint(hint));
+                }
+                return Ok(());
             }
             None => return Err(Failure::new(ErrorCode::Disconnected, "The engine ended.")),
         }

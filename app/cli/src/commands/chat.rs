@@ -35,9 +35,8 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
             "`hearth chat` is for people; programs use `hearth ask --json`.",
         ));
     }
-    let session = profile.connect(Want::Lasting, output).await?;
     let mut conversation = Conversation {
-        session: &session,
+        session: profile.connect(Want::Lasting, output).await?,
         answering: args.answering,
         chat: None,
         output,
@@ -45,12 +44,12 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
     let result = conversation
         .run(args.chat.or(args.last.then(|| "last".to_owned())))
         .await;
-    session.close().await;
+    conversation.session.close().await;
     result
 }
 
 struct Conversation<'a> {
-    session: &'a Session,
+    session: Session,
     answering: Answering,
     chat: Option<ChatId>,
     output: &'a Output,
@@ -66,9 +65,9 @@ enum Request {
 impl Conversation<'_> {
     async fn run(&mut self, resumed: Option<String>) -> Result<(), Failure> {
         let mut prompt = Prompt::new()?;
-        self.greet().await?;
-        if let Some(name) = resumed {
-            self.open(&name, &mut prompt).await?;
+        match resumed {
+            Some(name) => self.open(&name, &mut prompt).await?,
+            None => self.greet(self.answering.incognito).await?,
         }
         loop {
             let text = match prompt.line("> ", "").await? {
@@ -89,16 +88,21 @@ impl Conversation<'_> {
                 Err(failure @ Failure::OutputClosed) => return Err(failure),
                 Err(failure) => {
                     // Without a person who could go on, a failure ends the command.
-                    if !io::stdin().is_terminal() || failure.code() == Some(ErrorCode::Disconnected) {
+                    if !io::stdin().is_terminal() {
                         return Err(failure);
                     }
                     let _ = self.output.fail(&failure);
+                    if failure.code() == Some(ErrorCode::Disconnected) {
+                        self.session.client = self.session.profile.connect_again().await?;
+                        self.output
+                            .note("The engine was started again; what had arrived is kept.");
+                    }
                 }
             }
         }
     }
 
-    async fn greet(&self) -> Result<(), Failure> {
+    async fn greet(&self, incognito: bool) -> Result<(), Failure> {
         let status = self.session.client.call::<GetStatus>(Empty {}).await?;
         let model = self
             .answering
@@ -106,8 +110,8 @@ impl Conversation<'_> {
             .as_deref()
             .or(status.chat_model.as_deref())
             .unwrap_or("no model yet");
-        let kept = if self.answering.incognito {
-            "nothing is kept"
+        let kept = if incognito {
+            "kept until the engine ends, in memory only"
         } else {
             "kept here, encrypted"
         };
@@ -298,12 +302,15 @@ impl Conversation<'_> {
             .client
             .call::<Show>(ShowParams { chat, leaf: None })
             .await?;
-        self.chat = Some(chat);
         let asked = detail
             .messages
             .iter()
             .filter(|message| message.role == Role::User);
         prompt.remember(asked.map(|message| message.text.as_str()));
+        if self.chat.is_none() {
+            self.greet(detail.chat.incognito).await?;
+        }
+        self.chat = Some(chat);
         self.output.aside(&format!(
             "Going on with {} ({}).",
             text::one_line(&detail.chat.title, 60),
