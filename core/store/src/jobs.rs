@@ -85,11 +85,9 @@ impl Store {
     /// gone meanwhile (what it was to work on was erased) is none.
     pub fn complete(&mut self, job: &Job) -> Result<(), StoreError> {
         let transaction = self.transaction()?;
-        let unchanged = "seq = ?1 AND payload = ?2 AND not_before_ms = ?3";
-        let values = (job.number, job.payload.to_string(), job.not_before_ms);
-        transaction.execute(&format!("DELETE FROM job WHERE {unchanged}"), values)?;
+        transaction.execute("DELETE FROM job WHERE seq = ?1 AND again = 0", [job.number])?;
         transaction.execute(
-            "UPDATE job SET running = 0, attempts = 0 WHERE seq = ?1",
+            "UPDATE job SET running = 0, again = 0, attempts = 0 WHERE seq = ?1",
             [job.number],
         )?;
         transaction.commit()?;
@@ -99,7 +97,7 @@ impl Store {
     /// Puts a job that failed, or was interrupted, back into the queue.
     pub fn fail(&mut self, job: &Job, retry_at_ms: i64) -> Result<(), StoreError> {
         self.connection
-            .prepare_cached("UPDATE job SET running = 0, not_before_ms = ?2 WHERE seq = ?1")?
+            .prepare_cached("UPDATE job SET running = 0, again = 0, not_before_ms = ?2 WHERE seq = ?1")?
             .execute((job.number, retry_at_ms))?;
         Ok(())
     }
@@ -117,7 +115,7 @@ impl Store {
     pub fn requeue_running(&mut self) -> Result<usize, StoreError> {
         Ok(self
             .connection
-            .execute("UPDATE job SET running = 0 WHERE running = 1", [])?)
+            .execute("UPDATE job SET running = 0, again = 0 WHERE running = 1", [])?)
     }
 
     /// The queue, in the order in which jobs are begun.
@@ -135,9 +133,8 @@ pub(crate) fn enqueue(connection: &Connection, job: &NewJob) -> Result<(), Store
         .prepare_cached(
             "INSERT INTO job (kind, key, payload, not_before_ms) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (kind, key) DO UPDATE
-             SET payload = excluded.payload,
-                 not_before_ms = CASE running WHEN 1 THEN max(not_before_ms + 1, excluded.not_before_ms)
-                                              ELSE max(not_before_ms, excluded.not_before_ms) END",
+             SET payload = excluded.payload, again = running,
+                 not_before_ms = max(not_before_ms, excluded.not_before_ms)",
         )?
         .execute((&job.kind, &job.key, job.payload.to_string(), job.not_before_ms))?;
     Ok(())

@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 
 use crate::store::PENDING_FILE;
 use crate::{
-    ChatId, ChatQuery, ChatSelection, DATABASE_FILE, FinishedMessage, KEY_HEADER_FILE, KdfCost,
-    MessageStatus, NewChat, NewMessage, OsKeychain, Protection, Role, SCHEMA_VERSION, SearchQuery, Store,
-    StoreError, StoreOptions, connection,
+    BiographySentence, ChatId, ChatQuery, ChatSelection, DATABASE_FILE, EmbeddedText, ErasePlan, Filter,
+    FinishedMessage, Index, KEY_HEADER_FILE, KdfCost, MemoryKind, MemoryOrigin, MemoryQuery, MemoryStatus,
+    MessageStatus, NewChat, NewJob, NewMemory, NewMessage, OsKeychain, Protection, Role, SCHEMA_VERSION,
+    SearchQuery, SourceTurn, Store, StoreError, StoreOptions, TextQuery, connection,
 };
 
 fn options() -> StoreOptions {
@@ -469,8 +470,105 @@ fn the_database_of_version_1_opens() {
         MessageStatus::Complete
     );
     assert_eq!(store.get_setting("answer").unwrap(), Some(42.into()));
+    // Its turns can be recalled; the interrupted answer is none.
+    let turns = |store: &Store| {
+        let query = TextQuery::new("first cut 大学");
+        let hits = store.search_text(Index::Turns, &query, &Filter::default(), 9);
+        hits.unwrap().len()
+    };
+    assert_eq!((turns(&store), store.index_len(Index::Turns).unwrap()), (1, 1));
+    assert_eq!(store.rows_without_vector(Index::Turns, "m", 9).unwrap().len(), 1);
+    assert_eq!(store.memory_counts().unwrap().total, 0);
     store.delete_chat(chats[0].chat.id).unwrap();
+    assert_eq!(turns(&store), 0);
     store.verify().unwrap();
+}
+
+/// Something in every table of long-term memory.
+fn remember(store: &mut Store) {
+    let messages = store
+        .branch(store.chats(&ChatQuery::default()).unwrap()[0].chat.id, None)
+        .unwrap();
+    let source = SourceTurn {
+        chat: messages[0].chat,
+        message: messages[0].id,
+    };
+    let mut new = NewMemory {
+        text: "Studied in 東京".into(),
+        kind: MemoryKind::Biography,
+        confidence: 0.75,
+        sensitive: true,
+        valid_from_ms: Some(1),
+        valid_to_ms: None,
+        created_at_ms: 4,
+        sources: vec![source],
+        status: MemoryStatus::Active,
+        origin: MemoryOrigin::Extracted,
+        pinned: true,
+    };
+    let vector = EmbeddedText {
+        model_id: "m",
+        vector: &[3.0, 4.0],
+    };
+    let first = store.add_memory(&new, Some(vector)).unwrap();
+    new.text = "Studied in Kyoto".into();
+    let second = store.add_memory(&new, None).unwrap();
+    store.supersede_memory(first.id, second.id, Some(5), 6).unwrap();
+    new.text = "To be forgotten".into();
+    let third = store.add_memory(&new, None).unwrap();
+    let sentence = BiographySentence {
+        text: "A student.".into(),
+        sources: vec![second.id],
+    };
+    store.set_biography(&[sentence], 7).unwrap();
+    let job = NewJob {
+        kind: "embed".into(),
+        key: second.id.to_string(),
+        payload: Value::Null,
+        not_before_ms: 8,
+    };
+    store.enqueue(&job).unwrap();
+    let plan = ErasePlan {
+        memories: vec![third.id],
+        ..ErasePlan::default()
+    };
+    store.erase(&plan, 9).unwrap();
+}
+
+#[test]
+fn the_database_of_version_2_opens() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v2");
+    let dir = tempfile::tempdir().unwrap();
+    for name in [DATABASE_FILE, KEY_HEADER_FILE] {
+        fs::copy(fixture.join(name), dir.path().join(name)).unwrap();
+    }
+    let mut store = open(dir.path()).unwrap();
+    store.verify().unwrap();
+    let all = store.memories(&MemoryQuery::default()).unwrap();
+    assert_eq!(all.len(), 2);
+    let (kyoto, tokyo) = (&all[0], &all[1]);
+    assert_eq!(tokyo.status, MemoryStatus::Superseded { by: Some(kyoto.id) });
+    assert!(store.source_unchanged(&kyoto.sources[0]).unwrap());
+    let (everything, query) = (Filter::default(), TextQuery::new("studies in 東京"));
+    assert_eq!(
+        store
+            .search_text(Index::Memories, &query, &everything, 9)
+            .unwrap()
+            .len(),
+        2
+    );
+    let near = store
+        .search_vectors(Index::Memories, "m", &[4.0, 3.0], &everything, 9)
+        .unwrap();
+    assert!((near[0].1 - 0.96).abs() < 1e-6, "{near:?}");
+    assert_eq!(store.biography().unwrap().sentences[0].sources, [kyoto.id]);
+    assert_eq!(
+        store.claim_next(&[], 8).unwrap().unwrap().key,
+        kyoto.id.to_string()
+    );
+    let receipt = store.erase_receipt(store.erasures().unwrap()[0]).unwrap();
+    assert!(receipt.log_emptied);
+    assert_eq!(store.erased().unwrap().len(), 1);
 }
 
 #[test]
@@ -486,6 +584,7 @@ fn write_fixture() {
         .unwrap();
     store.update_streaming(reply.id, "cut short", "", 3).unwrap();
     store.set_setting("answer", &42.into()).unwrap();
+    remember(&mut store);
     drop(store);
     let to = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{SCHEMA_VERSION}"));
     fs::create_dir_all(&to).unwrap();

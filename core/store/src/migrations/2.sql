@@ -101,6 +101,7 @@ CREATE TABLE job (
     key TEXT NOT NULL,
     payload TEXT NOT NULL CHECK (json_valid(payload)),
     running INTEGER NOT NULL DEFAULT 0 CHECK (running IN (0, 1)),
+    again INTEGER NOT NULL DEFAULT 0 CHECK (again IN (0, 1)),
     attempts INTEGER NOT NULL DEFAULT 0,
     not_before_ms INTEGER NOT NULL,
     UNIQUE (kind, key)

@@ -310,3 +310,121 @@ fn a_sentence_of_the_biography_falls_with_its_source() {
     ));
     assert_eq!(store.biography().unwrap(), biography);
 }
+
+/// Whatever is remembered, said or asked: no panic, no syntax error, and what was stored comes back.
+#[test]
+fn any_text_is_remembered_and_searched() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let id = chat(&mut store, "").id;
+    let scripts: String = (0x20..0x2_FA20u32)
+        .step_by(97)
+        .filter_map(char::from_u32)
+        .collect();
+    let long = "many different words ".repeat(5000);
+    let binary: String = (0..=255u8).map(char::from).collect();
+    let texts = [
+        "🦀🎉🫠",
+        "أفضّل القهوة على الشاي",
+        "\u{202E}txet desrever",
+        "私は東京で犬と暮らしています",
+        "the and of to",
+        "NEAR(a b) OR \"x\" AND NOT *",
+        "\u{0}\u{1}",
+        &scripts,
+        &binary,
+        &long,
+        "e\u{301}\u{301}\u{301}",
+        &"x".repeat(16_000),
+    ];
+    let all = Filter::default();
+    for text in texts {
+        let added = store.add_memory(&fact(text, MemoryKind::Event, i64::MAX), None);
+        if let Ok(memory) = &added {
+            assert_eq!(store.memory(memory.id).unwrap().text, text);
+        } else {
+            assert!(text.len() > hearth_store::MAX_MEMORY_BYTES, "{added:?}");
+        }
+        let parent = store.chat(id).unwrap().head;
+        say(&mut store, id, parent, Role::User, text);
+    }
+    for text in texts.into_iter().chain(["", " ", "?", "\""]) {
+        for index in [Index::Memories, Index::Turns] {
+            store.search_text(index, &TextQuery::new(text), &all, 10).unwrap();
+        }
+    }
+    for (text, word) in [
+        (texts[1], "القهوة"),
+        (texts[3], "東京"),
+        (texts[4], "the of"),
+        (texts[4], "THE"),
+    ] {
+        assert_eq!(by_words(&store, Index::Memories, word, &all), [text], "{word}");
+    }
+    let words = TextQuery {
+        words: vec!["\"".into(), String::new(), "犬".into(), "*".into()],
+        previous_weight: 0.0,
+        max_rows: 1,
+    };
+    assert_eq!(
+        store.search_text(Index::Turns, &words, &all, 10).unwrap().len(),
+        1
+    );
+    assert!(
+        store
+            .search_text(Index::Turns, &words, &all, 0)
+            .unwrap()
+            .is_empty()
+    );
+    store.verify().unwrap();
+}
+
+/// Times come from outside, and a clock may jump: nothing depends on their order.
+#[test]
+fn a_clock_that_jumps_harms_nothing() {
+    const TEN_YEARS_MS: i64 = 315_576_000_000;
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let now_ms = 1_700_000_000_000;
+    let one = store
+        .add_memory(&fact("one", MemoryKind::Event, now_ms + TEN_YEARS_MS), None)
+        .unwrap();
+    let two = store
+        .add_memory(&fact("two", MemoryKind::Event, now_ms), None)
+        .unwrap();
+    store.mark_used(&[one.id], now_ms + TEN_YEARS_MS).unwrap();
+    store.mark_used(&[one.id], now_ms).unwrap();
+    assert_eq!(
+        store.memory(one.id).unwrap().last_used_at_ms,
+        Some(now_ms + TEN_YEARS_MS)
+    );
+    store
+        .supersede_memory(one.id, two.id, Some(now_ms), now_ms - TEN_YEARS_MS)
+        .unwrap();
+    assert_eq!(store.memory(one.id).unwrap().updated_at_ms, now_ms + TEN_YEARS_MS);
+    for edge in [i64::MIN, i64::MAX] {
+        let change = MemoryChange {
+            valid_from_ms: Some(Some(edge)),
+            ..MemoryChange::default()
+        };
+        store.update_memory(two.id, change, None, edge).unwrap();
+        let filter = Filter {
+            from_ms: Some(edge),
+            holds: Some((i64::MIN, i64::MAX)),
+            ..Filter::default()
+        };
+        by_words(&store, Index::Memories, "two", &filter);
+    }
+    let job = NewJob {
+        kind: "k".into(),
+        key: "k".into(),
+        payload: json!({}),
+        not_before_ms: i64::MAX,
+    };
+    store.enqueue(&job).unwrap();
+    let claimed = store.claim_next(&[], i64::MAX).unwrap().unwrap();
+    store.enqueue(&job).unwrap();
+    store.complete(&claimed).unwrap();
+    assert_eq!(store.evict_memories(1).unwrap(), 1);
+    store.memory(one.id).unwrap();
+}
