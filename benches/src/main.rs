@@ -7,6 +7,7 @@
 mod chat;
 mod embed;
 mod machine;
+mod memory_speed;
 mod recall;
 mod report;
 mod samples;
@@ -32,6 +33,8 @@ enum Bench {
     Embed(embed::EmbedArgs),
     /// Recall of past turns: evidence found among the first; beside BM25, vectors alone and fused ranks
     Recall(recall::RecallArgs),
+    /// Long-term memory: recall, storing and opening on an encrypted file; beside HNSW, FTS5 and sqlite-vec
+    MemorySpeed(memory_speed::MemorySpeedArgs),
     /// Every bench, one after the other
     All(CommonArgs),
     /// One measured side of `chat`: commands on standard input, answers on standard output
@@ -40,6 +43,9 @@ enum Bench {
     /// One measured side of `embed`
     #[command(hide = true)]
     EmbedSide(embed::EmbedSideArgs),
+    /// One measured process of `memory-speed`
+    #[command(hide = true)]
+    MemorySpeedSide(memory_speed::SideArgs),
 }
 
 /// What every bench takes.
@@ -92,11 +98,17 @@ fn main() -> Result<()> {
         Bench::Chat(args) => chat::run(&args),
         Bench::Embed(args) => embed::run(&args),
         Bench::Recall(args) => recall::run(&args),
+        Bench::MemorySpeed(args) => memory_speed::run(&args),
         Bench::All(common) => {
             chat::run(&chat::ChatArgs::all(common.clone())).context("chat")?;
-            embed::run(&embed::EmbedArgs { common }).context("embed")
+            embed::run(&embed::EmbedArgs {
+                common: common.clone(),
+            })
+            .context("embed")?;
+            memory_speed::run(&memory_speed::MemorySpeedArgs::all(common)).context("memory-speed")
         }
         Bench::ChatSide(args) => chat::side::run(&args),
         Bench::EmbedSide(args) => embed::run_side(&args),
+        Bench::MemorySpeedSide(args) => memory_speed::run_side(&args),
     }
 }

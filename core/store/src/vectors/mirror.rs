@@ -135,6 +135,26 @@ pub(crate) struct Matrix {
     pub(super) rows: Vec<MatrixRow>,
     /// Where in `rows` a vector is, by its number in the file.
     slots: HashMap<i64, u32, SeqHash>,
+    /// The same, by its item's number: an item has one vector of a model.
+    by_item: HashMap<i64, u32, SeqHash>,
+}
+
+impl Matrix {
+    /// Where the vector of an item is.
+    pub(super) fn slot_of(&self, item: i64) -> Option<usize> {
+        self.by_item.get(&item).map(|slot| *slot as usize)
+    }
+
+    /// The cosine of a vector and a query of length one, as near as 8 bits tell.
+    pub(super) fn cosine(&self, slot: usize, query: &[f32]) -> f32 {
+        let codes = &self.codes[slot * self.dimensions..][..self.dimensions];
+        let sum: f32 = codes
+            .iter()
+            .zip(query)
+            .map(|(code, x)| f32::from(*code) * x)
+            .sum();
+        sum * self.rows[slot].scale
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -236,6 +256,7 @@ impl IndexMirror {
         let (scale, codes) = quantize(&numbers);
         matrix.codes.extend(codes);
         matrix.slots.insert(vector, matrix.rows.len() as u32);
+        matrix.by_item.insert(item, matrix.rows.len() as u32);
         matrix.rows.push(MatrixRow {
             vector,
             item,
@@ -259,12 +280,17 @@ impl IndexMirror {
         };
         let slot = slot as usize;
         let last = matrix.rows.len() - 1;
-        matrix.rows.swap_remove(slot);
+        let removed = matrix.rows.swap_remove(slot);
+        // Unless the item's new vector was read before its old one went.
+        if matrix.by_item.get(&removed.item) == Some(&(slot as u32)) {
+            matrix.by_item.remove(&removed.item);
+        }
         let width = matrix.dimensions;
         matrix.codes.copy_within(last * width.., slot * width);
         matrix.codes.truncate(last * width);
         if let Some(moved) = matrix.rows.get(slot) {
             matrix.slots.insert(moved.vector, slot as u32);
+            matrix.by_item.insert(moved.item, slot as u32);
         }
     }
 
@@ -281,6 +307,8 @@ impl IndexMirror {
             matrix.rows.iter().zip(codes).map(move |(row, codes)| {
                 let place = self.facts_at(row.place).map(|(item, _)| *item);
                 assert_eq!(place, Some(row.item));
+                let slot = matrix.slot_of(row.item).unwrap();
+                assert_eq!(matrix.rows[slot], *row);
                 format!("{model} {} {} {} {codes:?}", row.vector, row.item, row.scale)
             })
         });

@@ -1,6 +1,7 @@
-//! The nearest vectors: a scan of the mirror's 8-bit vectors, then the best of them by the file's own numbers.
+//! The nearest vectors: a scan of the mirror's 8-bit vectors, then the best of them with the query as it is, then the
+//! very best by the file's own numbers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::mirror::{IndexMirror, Matrix, quantize};
 use super::{Index, decode, dot, model_seq, unit};
@@ -8,11 +9,15 @@ use crate::error::StoreError;
 use crate::recall_index::{Filter, RowKey, Sieve, best};
 use crate::store::Store;
 
-/// So many more than asked for are looked at exactly.
-const EXACT_MARGIN: usize = 64;
+/// So many more than asked for are looked at with the query as it is, which the scan has rounded.
+const MARGIN: usize = 64;
+/// So many are read from the file. Each is a page to be read and decrypted, and for the rest what the mirror says is near
+/// enough: within 0.005.
+const EXACT: usize = 32;
 
 impl Store {
-    /// Rows by the cosine of their vector and `query`, the nearest first. Rows without a vector of this model aren't
+    /// Rows by the cosine of their vector and `query`, the nearest first: exact for the nearest 32, and within 0.005 for
+    /// the rest. Rows without a vector of this model aren't
     /// found; nothing is, when no row has one.
     ///
     /// # Errors
@@ -34,18 +39,26 @@ impl Store {
             return Ok(Vec::new());
         };
         let sieve = Sieve::new(&self.connection, index, filter)?;
-        let near = scan(&mirror, matrix, &sieve, &unit_query, limit + EXACT_MARGIN);
+        let mut near: Vec<(f32, usize)> =
+            scan(&mirror, matrix, &sieve, &unit_query, limit.saturating_add(MARGIN))
+                .into_iter()
+                .map(|slot| (matrix.cosine(slot, &unit_query), slot))
+                .collect();
+        near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        near.truncate(limit);
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT vector FROM {} WHERE seq = ?1",
             index.vector_table()
         ))?;
         let mut found = Vec::with_capacity(near.len());
-        for slot in near {
+        for (rank, (mut cosine, slot)) in near.into_iter().enumerate() {
             let row = matrix.rows[slot];
-            let cosine = statement.query_row([row.vector], |found| {
-                let vector = decode(found.get_ref(0)?.as_blob()?);
-                Ok(vector.iter().zip(&unit_query).map(|(a, b)| a * b).sum::<f32>())
-            })?;
+            if rank < EXACT {
+                cosine = statement.query_row([row.vector], |found| {
+                    let vector = decode(found.get_ref(0)?.as_blob()?);
+                    Ok(vector.iter().zip(&unit_query).map(|(a, b)| a * b).sum::<f32>())
+                })?;
+            }
             found.push((RowKey(row.item), cosine));
         }
         best(&mut found, limit);
@@ -84,23 +97,11 @@ pub(crate) fn cosines(
     let Some(matrix) = mirror.models.get(&model) else {
         return Ok(HashMap::new());
     };
-    let wanted: HashSet<i64> = rows.iter().map(|key| key.0).collect();
-    let (scale, codes) = quantize(&unit_query);
-    let codes: Vec<i8> = codes.collect();
-    let vectors = matrix.codes.chunks_exact(matrix.dimensions);
-    let found = matrix
-        .rows
-        .iter()
-        .zip(vectors)
-        .filter(|(row, _)| wanted.contains(&row.item));
-    let mut dots = Vec::with_capacity(1);
-    Ok(found
-        .map(|(row, vector)| {
-            dots.clear();
-            dot::dots(vector, &codes, &mut dots);
-            (RowKey(row.item), dots[0] as f32 * row.scale * scale)
-        })
-        .collect())
+    let found = rows.iter().filter_map(|key| {
+        let slot = matrix.slot_of(key.0)?;
+        Some((*key, matrix.cosine(slot, &unit_query)))
+    });
+    Ok(found.collect())
 }
 
 /// The `limit` slots whose 8-bit vectors are nearest to `query`, in no order.
