@@ -23,7 +23,7 @@ pub(super) fn hnsw(args: &SideArgs) -> Result<Value> {
     let vectors = Vectors::read(&args.vectors)?;
     let all: Vec<Vec<f32>> = (0..args.count).map(|number| vectors.get(number)).collect();
     let start = Instant::now();
-    let index = Hnsw::<f32, DistDot>::new(16, args.count, 16, 200, DistDot {});
+    let index = Hnsw::<f32, DistDot>::new(16, args.count, 16, 100, DistDot {});
     let items: Vec<(&Vec<f32>, usize)> = all.iter().zip(0..).collect();
     index.parallel_insert(&items);
     let build_s = start.elapsed().as_secs_f64();

@@ -115,14 +115,13 @@ impl Store {
 
     /// How many rows an index has.
     pub fn index_len(&self, index: Index) -> Result<u64, StoreError> {
-        let table = match index {
-            Index::Memories => "memory_search_docsize",
-            Index::Turns => "turn_search_docsize",
+        let count: i64 = match index {
+            Index::Memories => return Ok(self.mirror(index)?.len() as u64),
+            Index::Turns => self
+                .connection
+                .prepare_cached("SELECT count(*) FROM turn_search_docsize")?
+                .query_row([], |row| row.get(0))?,
         };
-        let count: i64 = self
-            .connection
-            .prepare_cached(&format!("SELECT count(*) FROM {table}"))?
-            .query_row([], |row| row.get(0))?;
         Ok(count as u64)
     }
 

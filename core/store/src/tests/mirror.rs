@@ -217,6 +217,8 @@ fn run(store: &mut Store, op: &Op, now_ms: i64) -> Result<(), StoreError> {
             store.connection.progress_handler(1, Some(fail))?;
             let _ = run(store, inner, now_ms);
             store.connection.progress_handler(0, None::<fn() -> bool>)?;
+            // A failure that lasts keeps even the transaction's end from ending it; the next one does.
+            drop(store.transaction()?);
             Ok(())
         }
     }
