@@ -105,7 +105,8 @@ fn main() -> Result<()> {
                 common: common.clone(),
             })
             .context("embed")?;
-            memory_speed::run(&memory_speed::MemorySpeedArgs::all(common)).context("memory-speed")
+            memory_speed::run(&memory_speed::MemorySpeedArgs::all(common.clone())).context("memory-speed")?;
+            recall::run(&recall::RecallArgs::all(common)).context("recall")
         }
         Bench::ChatSide(args) => chat::side::run(&args),
         Bench::EmbedSide(args) => embed::run_side(&args),

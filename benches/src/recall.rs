@@ -11,17 +11,18 @@ mod peers;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use hearth_core::memory::recall::{PoolSizes, RecallWeights, Signals, recall};
+use hearth_core::memory::recall::{PoolSizes, RecallWeights, Signals, TurnWeights, recall};
 use hearth_inference::embedding::{EmbedOptions, TextEmbedder};
 use hearth_store::{RecallRow, RowSource};
 use serde_json::{Map, Value, json};
 
 use crate::CommonArgs;
 use crate::machine::RunOn;
-use conversation::{Conversation, Indexed};
+use conversation::{Conversation, Embeddings, Indexed};
 use measure::{Tally, ranked};
 
 const MODEL: &str = "all-minilm-l6-v2";
@@ -50,6 +51,23 @@ pub(crate) struct RecallArgs {
     /// Also score each conversation with weights fitted on the others of its file
     #[arg(long)]
     pub(crate) leave_one_out: bool,
+    /// Keep the embeddings in this folder, and use those that are there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep_vectors: Option<PathBuf>,
+}
+
+impl RecallArgs {
+    /// As part of every bench: over the dialogues of this project.
+    pub(crate) fn all(common: CommonArgs) -> RecallArgs {
+        RecallArgs {
+            common,
+            locomo: None,
+            beam: None,
+            fit: false,
+            leave_one_out: false,
+            keep_vectors: None,
+        }
+    }
 }
 
 /// A set of conversations, ready to be asked.
@@ -67,32 +85,39 @@ pub(crate) fn run(args: &RecallArgs) -> Result<()> {
         "{} is missing: `make models` pulls it",
         folder.display()
     );
-    let embedder = TextEmbedder::load(&folder, EmbedOptions::default())?;
+    let embeddings = Embeddings {
+        embedder: TextEmbedder::load(&folder, EmbedOptions::default())?,
+        kept: args.keep_vectors.clone(),
+    };
     let mut weights = RecallWeights::default();
     if args.fit {
-        weights.turns.signals = fit_authored(&embedder)?;
+        weights.turns = fit_authored(&embeddings)?;
         println!("Weights fitted on the dialogues of this project:\n");
         for (name, weight) in Signals::NAMES.iter().zip(weights.turns.signals.to_array()) {
             println!("    {name}: {weight:.2},");
         }
-        println!();
+        println!("    center: {:.1}\n", weights.turns.center);
     }
     let mut sets = Vec::new();
     if let Some(file) = &args.locomo {
-        sets.push(set("locomo", false, locomo::read(file)?, &embedder)?);
+        sets.push(set("locomo", false, locomo::read(file)?, &embeddings)?);
     }
     if let Some(folder) = &args.beam {
-        sets.push(set("beam", true, beam::read(folder)?, &embedder)?);
+        sets.push(set("beam", true, beam::read(folder)?, &embeddings)?);
     }
     if sets.is_empty() {
         let dealt = vec![authored::pairs(MEASURED)?, authored::assistant(MEASURED)?];
-        sets.push(set("authored", false, dealt, &embedder)?);
+        sets.push(set("authored", false, dealt, &embeddings)?);
     }
-    let mut text = String::new();
+    let run = RunOn::now();
     let mut result = Map::new();
     for set in &sets {
         let tallies = measure(set, &weights, args.leave_one_out)?;
-        table(&mut text, set, &tallies)?;
+        let text = table(set, &tallies)?;
+        println!("{text}");
+        if let Some(file) = &args.common.write {
+            crate::report::write_section(file, &format!("recall-{}", set.name), &text, &run)?;
+        }
         let by_name = tallies
             .iter()
             .map(|(name, tally)| ((*name).to_owned(), tally.json(set.beam)))
@@ -104,11 +129,6 @@ pub(crate) fn run(args: &RecallArgs) -> Result<()> {
             result.insert(set.name.to_owned(), Value::Object(by_name));
         }
     }
-    let run = RunOn::now();
-    println!("{text}");
-    if let Some(file) = &args.common.write {
-        crate::report::write_section(file, "recall", &text, &run)?;
-    }
     if args.common.json {
         result.insert("bench".into(), json!("recall"));
         result.insert("run".into(), run.json());
@@ -117,26 +137,31 @@ pub(crate) fn run(args: &RecallArgs) -> Result<()> {
     Ok(())
 }
 
-fn set(name: &'static str, beam: bool, all: Vec<Conversation>, embedder: &TextEmbedder) -> Result<Set> {
+fn set(name: &'static str, beam: bool, all: Vec<Conversation>, embeddings: &Embeddings) -> Result<Set> {
     Ok(Set {
         name,
         beam,
         conversations: all
             .into_iter()
-            .map(|conversation| Indexed::new(conversation, embedder))
+            .map(|conversation| Indexed::new(conversation, embeddings))
             .collect::<Result<_>>()?,
     })
 }
 
-fn fit_authored(embedder: &TextEmbedder) -> Result<Signals> {
+fn fit_authored(embeddings: &Embeddings) -> Result<TurnWeights> {
     let mut examples = Vec::new();
     for seed in FITTED {
         let (pairs, assistant) = (authored::pairs(seed)?, authored::assistant(seed)?);
         let share = 1.0 / FITTED.len() as f32;
-        examples.extend(fit::examples(&Indexed::new(pairs, embedder)?, share)?);
-        examples.extend(fit::examples(&Indexed::new(assistant, embedder)?, share / 2.0)?);
+        examples.extend(fit::examples(&Indexed::new(pairs, embeddings)?, share)?);
+        examples.extend(fit::examples(&Indexed::new(assistant, embeddings)?, share / 2.0)?);
     }
-    Ok(fit::fit(&examples.iter().collect::<Vec<_>>(), PENALTY))
+    let examples: Vec<&fit::Example> = examples.iter().collect();
+    let signals = fit::fit(&examples, PENALTY);
+    Ok(TurnWeights {
+        center: fit::center(&examples, &signals),
+        signals,
+    })
 }
 
 /// The turn of a row, by its place in the conversation.
@@ -178,12 +203,14 @@ fn measure(set: &Set, weights: &RecallWeights, leave_one_out: bool) -> Result<Ve
 fn score(set: &Set, weights: &[RecallWeights], tally: &mut Tally) -> Result<()> {
     for (indexed, weights) in set.conversations.iter().zip(weights) {
         for (at, asked) in indexed.conversation.questions.iter().enumerate() {
+            let begin = Instant::now();
             let hits = recall(
                 &indexed.store,
                 Some(indexed.vector(at)),
                 &indexed.query(at, LIMIT),
                 weights,
             )?;
+            tally.times_ms.push(begin.elapsed().as_secs_f64() * 1000.0);
             let found: Vec<usize> = hits.iter().filter_map(|hit| place(indexed, &hit.row)).collect();
             tally.add(&indexed.conversation, asked, &found);
         }
@@ -208,7 +235,8 @@ fn left_out(set: &Set, weights: &RecallWeights) -> Result<Vec<RecallWeights>> {
     Ok((0..examples.len()).map(without).collect())
 }
 
-fn table(text: &mut String, set: &Set, tallies: &[(&str, Tally)]) -> Result<()> {
+fn table(set: &Set, tallies: &[(&str, Tally)]) -> Result<String> {
+    let mut text = String::new();
     let first = &tallies.first().context("nothing was measured")?.1;
     let conversations = set.conversations.len();
     let turns: usize = set
@@ -268,7 +296,10 @@ fn table(text: &mut String, set: &Set, tallies: &[(&str, Tally)]) -> Result<()> 
     let PoolSizes { words, vectors } = PoolSizes::default();
     writeln!(
         text,
-        "\nThe best {words} by words and {vectors} by vectors were looked at closely.\n"
+        "\nThe best {words} by words and {vectors} by vectors were looked at closely; that and ranking took {:.1} ms at the median \
+         and {:.1} ms at the 95th percentile, without the question's embedding.\n",
+        first.time_ms(0.5),
+        first.time_ms(0.95)
     )?;
-    Ok(())
+    Ok(text)
 }

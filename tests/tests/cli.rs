@@ -604,11 +604,7 @@ fn what_was_mistyped_is_told_as_json_too() {
     );
     let cold = profile.run(&["ask", "x", "--temperature", "-1"]);
     assert_eq!(cold.code, 2);
-    assert!(
-        cold.stderr.contains("must be from 0 to 2"),
-        "{}",
-        cold.stderr
-    );
+    assert!(cold.stderr.contains("must be from 0 to 2"), "{}", cold.stderr);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Conversations with questions, and the index they are put into.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use hearth_core::memory::recall::{Over, RecallQuery};
 use hearth_inference::embedding::TextEmbedder;
@@ -71,14 +73,14 @@ pub(super) struct Indexed {
 }
 
 impl Indexed {
-    pub(super) fn new(conversation: Conversation, embedder: &TextEmbedder) -> Result<Indexed> {
+    pub(super) fn new(conversation: Conversation, embeddings: &Embeddings) -> Result<Indexed> {
         let folder = tempfile::tempdir()?;
         let protection = Protection::Passphrase(zeroize::Zeroizing::new("bench".into()));
         let mut store = Store::create(folder.path(), &protection)?;
         let messages = fill(&mut store, &conversation)?;
         let words: Vec<String> = conversation.turns.iter().map(Turn::words).collect();
-        let turn_vectors = embed(embedder, &words)?;
-        let model = embedder.model_id().to_owned();
+        let turn_vectors = embeddings.of(&words)?;
+        let model = embeddings.embedder.model_id().to_owned();
         let keys: Vec<RowKey> = messages
             .iter()
             .map(|id| store.turn_key(*id)?.context("a turn is not indexed"))
@@ -101,7 +103,7 @@ impl Indexed {
             .map(|asked| asked.text.clone())
             .collect();
         Ok(Indexed {
-            question_vectors: embed(embedder, &texts)?,
+            question_vectors: embeddings.of(&texts)?,
             place: messages
                 .into_iter()
                 .enumerate()
@@ -167,10 +169,46 @@ fn fill(store: &mut Store, conversation: &Conversation) -> Result<Vec<MessageId>
     Ok(messages)
 }
 
-fn embed(embedder: &TextEmbedder, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-    let mut vectors = Vec::with_capacity(texts.len());
-    for part in texts.chunks(32) {
-        vectors.extend(embedder.embed(&part.iter().map(String::as_str).collect::<Vec<_>>())?);
+/// Embeds texts, or remembers having done so.
+pub(super) struct Embeddings {
+    pub(super) embedder: TextEmbedder,
+    /// Where vectors are kept between runs.
+    pub(super) kept: Option<PathBuf>,
+}
+
+impl Embeddings {
+    fn of(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        let file = self.kept.as_ref().map(|folder| folder.join(name(texts)));
+        if let Some(bytes) = file.as_ref().and_then(|file| std::fs::read(file).ok()) {
+            let numbers: Vec<f32> = bytes
+                .chunks_exact(4)
+                .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+                .collect();
+            if numbers.len() == texts.len() * self.embedder.dimensions() {
+                return Ok(numbers
+                    .chunks(self.embedder.dimensions())
+                    .map(<[f32]>::to_vec)
+                    .collect());
+            }
+        }
+        let mut vectors = Vec::with_capacity(texts.len());
+        for part in texts.chunks(32) {
+            let part: Vec<&str> = part.iter().map(String::as_str).collect();
+            vectors.extend(self.embedder.embed(&part)?);
+        }
+        if let Some(file) = file {
+            let bytes: Vec<u8> = vectors.iter().flatten().flat_map(|n| n.to_le_bytes()).collect();
+            std::fs::write(&file, bytes).with_context(|| format!("writing {}", file.display()))?;
+        }
+        Ok(vectors)
     }
-    Ok(vectors)
+}
+
+/// A name for these texts: FNV-1a over them and their ends.
+fn name(texts: &[String]) -> String {
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0xFF]));
+    let hash = bytes.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    format!("{hash:016x}.f32")
 }

@@ -93,6 +93,18 @@ pub(super) fn fit(examples: &[&Example], penalty: f32) -> Signals {
     Signals::from_array(std::array::from_fn(|s| weights[s] / spread[s]))
 }
 
+/// The sum that half of the answers reach: where a turn is taken to be as likely wanted as not.
+pub(super) fn center(examples: &[&Example], weights: &Signals) -> f32 {
+    let mut sums: Vec<f32> = examples
+        .iter()
+        .flat_map(|example| example.signals.iter().zip(&example.answers))
+        .filter(|(_, answers)| **answers)
+        .map(|(signals, _)| Signals::from_array(*signals).dot(weights))
+        .collect();
+    sums.sort_unstable_by(f32::total_cmp);
+    sums.get(sums.len() / 2).copied().unwrap_or(0.0)
+}
+
 /// The standard deviation of each signal.
 fn spread(examples: &[&Example]) -> [f32; Signals::COUNT] {
     let all = || examples.iter().flat_map(|example| &example.signals);

@@ -53,6 +53,8 @@ pub(super) struct Tally {
     pub(super) categories: BTreeMap<String, Figures>,
     /// Without LoCoMo's category 5.
     pub(super) answerable: Figures,
+    /// How long each question took, in milliseconds.
+    pub(super) times_ms: Vec<f64>,
 }
 
 impl Tally {
@@ -125,6 +127,17 @@ impl Figures {
 }
 
 impl Tally {
+    /// The time below which the given share of the questions took; 0 when nothing was timed.
+    pub(super) fn time_ms(&self, share: f64) -> f64 {
+        let mut times = self.times_ms.clone();
+        times.sort_unstable_by(f64::total_cmp);
+        let at = (share * times.len() as f64) as usize;
+        times
+            .get(at.min(times.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0.0)
+    }
+
     /// The figures of all questions, and under their names those of the categories.
     pub(super) fn json(&self, beam: bool) -> Value {
         let mut map = self.all.json(!beam, false);
