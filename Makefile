@@ -28,7 +28,7 @@ models:
 		qwen2.5-coder-0.5b-instruct-q4_k_m gemma-3-270m-q4_k_m
 
 fuzz:
-	cd core/inference/fuzz && cargo +nightly fuzz run gguf -- -max_total_time=600
+	cd core/inference/fuzz && mkdir -p corpus/gguf && cargo +nightly fuzz run gguf corpus/gguf seeds/gguf -- -max_total_time=600
 
 simulate:
 	@echo "There is no sync simulator yet: sync has not been built." >&2; exit 1
