@@ -115,7 +115,7 @@ pub fn recall(
     Ok(hits)
 }
 
-/// What [`signals`] takes, and the rows that the candidates are.
+/// What [`signals()`] takes, and the rows that the candidates are.
 #[derive(Debug, Clone)]
 pub struct TurnCandidates {
     /// The question, without the names of those who are asked about.
