@@ -2,17 +2,6 @@
 
 use super::question::Line;
 
-/// What a turn is like.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Features {
-    /// Share of its words that are in questions.
-    pub(super) asks: f32,
-    /// Whether it has "I", "my", "we".
-    pub(super) first_person: bool,
-    /// Whether it names a time.
-    pub(super) tells_time: bool,
-}
-
 /// What a turn wishes for.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Wishes {
@@ -25,24 +14,28 @@ pub(super) struct Wishes {
 /// Longer texts contain an "always" by chance.
 const INSTRUCTION_WORDS: usize = 40;
 
-impl Features {
-    /// What the prose of a turn is like.
-    pub(super) fn new(prose: &str) -> Features {
-        let line = Line::new(prose);
-        let (mut asked, mut all) = (0, 0);
-        for sentence in sentences(prose) {
-            let words = sentence.split_whitespace().count();
-            all += words;
-            if sentence.contains(['?', '？', '؟']) {
-                asked += words;
-            }
-        }
-        Features {
-            asks: if all == 0 { 0.0 } else { asked as f32 / all as f32 },
-            first_person: line.has_any(&[" i ", " my ", " me ", " we ", " our ", " us "]),
-            tells_time: line.has_any(TIMES) || has_year(prose),
+/// Share of the words of a prose that are in questions.
+pub(super) fn asks(prose: &str) -> f32 {
+    let (mut asked, mut all) = (0, 0);
+    for sentence in sentences(prose) {
+        let words = sentence.split_whitespace().count();
+        all += words;
+        if sentence.contains(['?', '？', '؟']) {
+            asked += words;
         }
     }
+    if all == 0 { 0.0 } else { asked as f32 / all as f32 }
+}
+
+/// Whether the word, in lower case, says that the speaker speaks of himself.
+pub(super) fn is_first_person(word: &str) -> bool {
+    matches!(word, "i" | "my" | "me" | "we" | "our" | "us")
+}
+
+/// Whether the word, in lower case, names a time: "yesterday", "week", "may", "1998".
+pub(super) fn is_time(word: &str) -> bool {
+    let year = word.len() == 4 && (word.starts_with("19") || word.starts_with("20"));
+    TIMES.binary_search(&word).is_ok() || year && word.parse::<u16>().is_ok()
 }
 
 impl Wishes {
@@ -106,53 +99,48 @@ const PREFERENCES: &[&str] = &[
     " i avoid ",
 ];
 
+/// In alphabetical order.
 const TIMES: &[&str] = &[
-    " yesterday ",
-    " today ",
-    " tonight ",
-    " tomorrow ",
-    " ago ",
-    " last ",
-    " next ",
-    " since ",
-    " week ",
-    " month ",
-    " year ",
-    " weekend ",
-    " monday ",
-    " tuesday ",
-    " wednesday ",
-    " thursday ",
-    " friday ",
-    " saturday ",
-    " sunday ",
-    " january ",
-    " february ",
-    " march ",
-    " april ",
-    " may ",
-    " june ",
-    " july ",
-    " august ",
-    " september ",
-    " october ",
-    " november ",
-    " december ",
-    " morning ",
-    " recently ",
-    " summer ",
-    " winter ",
-    " spring ",
-    " fall ",
-    " autumn ",
-    " birthday ",
+    "ago",
+    "april",
+    "august",
+    "autumn",
+    "birthday",
+    "december",
+    "fall",
+    "february",
+    "friday",
+    "january",
+    "july",
+    "june",
+    "last",
+    "march",
+    "may",
+    "monday",
+    "month",
+    "morning",
+    "next",
+    "november",
+    "october",
+    "recently",
+    "saturday",
+    "september",
+    "since",
+    "spring",
+    "summer",
+    "sunday",
+    "thursday",
+    "today",
+    "tomorrow",
+    "tonight",
+    "tuesday",
+    "wednesday",
+    "week",
+    "weekend",
+    "winter",
+    "year",
+    "yesterday",
 ];
-
-fn has_year(text: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric()).any(|word| {
-        word.len() == 4 && (word.starts_with("19") || word.starts_with("20")) && word.parse::<u16>().is_ok()
-    })
-}
 
 /// Runs of text that end with a full stop, a question or exclamation mark, or a line.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
@@ -179,35 +167,33 @@ pub(super) fn prose(text: &str) -> std::borrow::Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn features(text: &str) -> Features {
-        Features::new(text)
-    }
-
     fn wishes(text: &str) -> Wishes {
         Wishes::new(text, text.split_whitespace().count())
     }
 
     #[track_caller]
-    fn asks(text: &str, share: f32) {
-        assert!((features(text).asks - share).abs() < 1e-6, "{text}");
+    fn check(text: &str, share: f32) {
+        assert!((asks(text) - share).abs() < 1e-6, "{text}");
     }
 
     #[test]
     fn questions_are_measured_by_their_words() {
-        asks("How are you?", 1.0);
-        asks("I am fine. How are you?", 0.5);
-        asks("你好吗？", 1.0);
-        asks("", 0.0);
+        check("How are you?", 1.0);
+        check("I am fine. How are you?", 0.5);
+        check("你好吗？", 1.0);
+        check("", 0.0);
     }
 
     #[test]
-    fn who_and_when() {
-        assert!(features("My dog ate it").first_person);
-        assert!(!features("The dog ate it").first_person);
-        for text in ["I went last week", "back in 1998", "on Sunday!"] {
-            assert!(features(text).tells_time, "{text}");
+    fn words_that_tell_who_and_when() {
+        assert!(is_first_person("my") && !is_first_person("you"));
+        for word in ["week", "1998", "sunday", "ago", "yesterday"] {
+            assert!(is_time(word), "{word}");
         }
-        assert!(!features("It weighs 9000 tons").tells_time);
+        for word in ["9000", "20th", "house"] {
+            assert!(!is_time(word), "{word}");
+        }
+        assert!(TIMES.is_sorted());
     }
 
     #[test]

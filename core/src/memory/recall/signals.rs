@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::features::{Features, Wishes, prose};
+use super::features::{Wishes, asks, is_first_person, is_time, prose};
 use super::question::{Question, Voice};
-use super::words::stems;
+use super::words::{each_word, stem, stems};
 
 /// A turn that may answer, with what the index knows about it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -106,6 +106,8 @@ impl Signals {
 
 /// Longer turns are looked at as far as this, in words.
 const MOST_WORDS: usize = 400;
+/// And no further than this in bytes, code included.
+const MOST_BYTES: usize = 8000;
 /// Words of a turn and of the one before it that BM25 looks at.
 const MOST_CONTEXT_WORDS: usize = 200;
 /// What was said so many days after a time is half as likely about it still … by `exp(-days / DAYS_AFTER)`.
@@ -123,16 +125,11 @@ pub struct Frequencies {
 
 /// The signals of every candidate, in order.
 pub fn signals(question: &Question, frequencies: &Frequencies, candidates: &[Candidate]) -> Vec<Signals> {
-    let vocabulary: HashMap<&str, usize> = question
-        .words
-        .iter()
-        .enumerate()
-        .map(|(place, asked)| (asked.stem.as_str(), place))
-        .collect();
+    let mut lookup = Lookup::new(question);
     let rarity = rarity(question, frequencies);
     let counted: Vec<Counted> = candidates
         .iter()
-        .map(|candidate| Counted::new(candidate, &vocabulary))
+        .map(|candidate| Counted::new(candidate, question, &mut lookup))
         .collect();
     let own = bm25(counted.iter().map(|c| (&c.own, c.words)), &rarity);
     let context = bm25(counted.iter().map(|c| (&c.context, c.context_words)), &rarity);
@@ -150,7 +147,6 @@ pub fn signals(question: &Question, frequencies: &Frequencies, candidates: &[Can
             .filter(|(n, _)| **n > 0.0)
             .map(|(_, rarity)| rarity)
             .sum();
-        let features = &counted.features;
         let sitting = &sittings.of[&candidate.sitting];
         let flag = |is: bool| f32::from(u8::from(is));
         all.push(Signals {
@@ -161,14 +157,14 @@ pub fn signals(question: &Question, frequencies: &Frequencies, candidates: &[Can
             near: candidate.cosine.unwrap_or(0.0) / scale,
             near_neighbour: candidate.neighbour_cosine.unwrap_or(0.0).max(0.0) / scale,
             speaker: flag(speakers.meant(candidate)),
-            asks: features.asks,
+            asks: counted.asks,
             answers: flag(counted.answers),
-            first_person: flag(features.first_person),
+            first_person: flag(counted.first_person),
             length: ((counted.words + 1.0).ln() / 31f32.ln()).min(1.0),
             excess: (counted.words / 60.0).max(1.0).ln(),
-            tells_time: flag(question.asks_time && features.tells_time),
-            instruction: flag(question.wants_advice && candidate.by_person && counted.wishes.instruction),
-            preference: flag(question.wants_advice && candidate.by_person && counted.wishes.preference),
+            tells_time: flag(question.asks_time && counted.tells_time),
+            instruction: flag(counted.wishes.instruction),
+            preference: flag(counted.wishes.preference),
             at_time: at_time(question, candidate.at_ms),
         });
     }
@@ -190,49 +186,115 @@ pub(super) fn rarity(question: &Question, frequencies: &Frequencies) -> Vec<f32>
         .collect()
 }
 
-/// A candidate's words that are the question's.
+/// What is asked of a word. Most words of the candidates are the same few, so each is looked at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    /// Where its stem is among the question's.
+    place: Option<usize>,
+    first_person: bool,
+    time: bool,
+}
+
+struct Lookup<'a> {
+    vocabulary: HashMap<&'a str, usize>,
+    known: HashMap<String, Known>,
+}
+
+impl Lookup<'_> {
+    fn new(question: &Question) -> Lookup<'_> {
+        let stems = question.words.iter().map(|asked| asked.stem.as_str());
+        Lookup {
+            vocabulary: stems.zip(0..).collect(),
+            known: HashMap::new(),
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Known {
+        if let Some(known) = self.known.get(word) {
+            return *known;
+        }
+        let known = Known {
+            place: self.vocabulary.get(stem(word).as_str()).copied(),
+            first_person: is_first_person(word),
+            time: is_time(word),
+        };
+        self.known.insert(word.to_owned(), known);
+        known
+    }
+}
+
+/// What is seen in a candidate: which of the question's words it has, and how often.
 struct Counted {
     own: Vec<f32>,
     words: f32,
     context: Vec<f32>,
     context_words: f32,
     answers: bool,
-    features: Features,
+    asks: f32,
+    first_person: bool,
+    tells_time: bool,
+    /// What it wishes for, when that matters.
     wishes: Wishes,
 }
 
 impl Counted {
-    fn new(candidate: &Candidate, vocabulary: &HashMap<&str, usize>) -> Counted {
-        let said = prose(&candidate.text);
-        let mut own = vec![0.0; vocabulary.len()];
+    fn new(candidate: &Candidate, question: &Question, lookup: &mut Lookup<'_>) -> Counted {
+        let said = prose(beginning(&candidate.text));
+        let before = prose(beginning(&candidate.previous));
+        let mut own = vec![0.0; lookup.vocabulary.len()];
         let mut context = own.clone();
-        let mut words = stems(&said);
-        words.truncate(MOST_WORDS);
-        let mut previous = stems(&prose(&candidate.previous));
-        previous.truncate(MOST_CONTEXT_WORDS);
-        for (at, word) in words.iter().enumerate() {
-            if let Some(place) = vocabulary.get(word.as_str()) {
-                own[*place] += 1.0;
-                if at < MOST_CONTEXT_WORDS {
-                    context[*place] += 1.0;
+        let (mut words, mut words_before) = (0, 0);
+        let (mut first_person, mut tells_time) = (false, false);
+        each_word(&said, |word| {
+            words += 1;
+            if words > MOST_WORDS {
+                return;
+            }
+            let known = lookup.word(word);
+            first_person |= known.first_person;
+            tells_time |= known.time;
+            if let Some(place) = known.place {
+                own[place] += 1.0;
+                if words <= MOST_CONTEXT_WORDS {
+                    context[place] += 1.0;
                 }
             }
-        }
-        for word in &previous {
-            if let Some(place) = vocabulary.get(word.as_str()) {
-                context[*place] += 1.0;
+        });
+        each_word(&before, |word| {
+            words_before += 1;
+            if words_before <= MOST_CONTEXT_WORDS
+                && let Some(place) = lookup.word(word).place
+            {
+                context[place] += 1.0;
             }
-        }
+        });
+        let context_words = words.min(MOST_CONTEXT_WORDS) + words_before.min(MOST_CONTEXT_WORDS);
+        let wishes = question.wants_advice && candidate.by_person;
         Counted {
             own,
-            words: words.len() as f32,
+            words: words.min(MOST_WORDS) as f32,
             context,
-            context_words: (words.len().min(MOST_CONTEXT_WORDS) + previous.len()) as f32,
+            context_words: context_words as f32,
             answers: candidate.previous.contains('?'),
-            features: Features::new(&said),
-            wishes: Wishes::new(&said, words.len()),
+            asks: asks(&said),
+            first_person,
+            tells_time,
+            wishes: if wishes {
+                Wishes::new(&said, words)
+            } else {
+                Wishes::default()
+            },
         }
     }
+}
+
+/// As much of a text as is looked at.
+fn beginning(text: &str) -> &str {
+    let mut end = text.len().min(MOST_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// BM25 (Robertson and Zaragoza, 2009) with the usual constants; the mean length is that of the candidates.
