@@ -6,12 +6,15 @@
 
 mod chat;
 mod embed;
+mod extraction;
 mod machine;
 mod memory_speed;
 mod recall;
 mod report;
 mod samples;
+mod share;
 mod side;
+mod supersession;
 
 use std::path::PathBuf;
 
@@ -35,6 +38,10 @@ enum Bench {
     Recall(recall::RecallArgs),
     /// Long-term memory: recall, storing and opening on an encrypted file; beside HNSW, FTS5 and sqlite-vec
     MemorySpeed(memory_speed::MemorySpeedArgs),
+    /// Facts in dialogues: how many are found, and how many of those found are right
+    Extraction(extraction::ExtractionArgs),
+    /// Facts that change: is the current value right, was anything thrown out wrongly
+    Supersession(supersession::SupersessionArgs),
     /// Every bench, one after the other
     All(CommonArgs),
     /// One measured side of `chat`: commands on standard input, answers on standard output
@@ -99,6 +106,8 @@ fn main() -> Result<()> {
         Bench::Embed(args) => embed::run(&args),
         Bench::Recall(args) => recall::run(&args),
         Bench::MemorySpeed(args) => memory_speed::run(&args),
+        Bench::Extraction(args) => extraction::run(&args),
+        Bench::Supersession(args) => supersession::run(&args),
         Bench::All(common) => {
             chat::run(&chat::ChatArgs::all(common.clone())).context("chat")?;
             embed::run(&embed::EmbedArgs {
@@ -106,7 +115,10 @@ fn main() -> Result<()> {
             })
             .context("embed")?;
             memory_speed::run(&memory_speed::MemorySpeedArgs::all(common.clone())).context("memory-speed")?;
-            recall::run(&recall::RecallArgs::all(common)).context("recall")
+            recall::run(&recall::RecallArgs::all(common.clone())).context("recall")?;
+            supersession::run(&supersession::SupersessionArgs::all(common.clone()))
+                .context("supersession")?;
+            extraction::run(&extraction::ExtractionArgs::all(common)).context("extraction")
         }
         Bench::ChatSide(args) => chat::side::run(&args),
         Bench::EmbedSide(args) => embed::run_side(&args),

@@ -1,0 +1,342 @@
+//! Facts that change over time: is the current value right in the end, and was anything thrown out that still holds?
+//!
+//! Timelines are made from a seed and from pools of phrases (`benches/data/supersession`); `held` was kept back while rules
+//! were written. `--file` scores any timelines of the same form, one JSON object a line.
+
+mod timeline;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use hearth_core::memory::compare::{Action, Candidate, Statement, decide};
+use hearth_inference::embedding::{EmbedOptions, TextEmbedder};
+use serde_json::{Value, json};
+
+use self::timeline::{Pool, Timeline};
+use crate::machine::RunOn;
+use crate::report;
+use crate::share::Share;
+
+const EMBEDDER: &str = "all-MiniLM-L6-v2";
+/// How many of the nearest memories a new fact is compared with.
+const NEAREST: usize = 20;
+
+#[derive(Args)]
+pub(crate) struct SupersessionArgs {
+    #[command(flatten)]
+    common: crate::CommonArgs,
+    /// Timelines of each pool
+    #[arg(long, default_value_t = 600)]
+    timelines: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Score these timelines (JSON lines) instead of generated ones
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Only this pool
+    #[arg(long)]
+    pool: Option<String>,
+    /// Print what went wrong, at most so many timelines of each pool
+    #[arg(long, default_value_t = 0)]
+    failures: usize,
+    /// Write the generated timelines to this file and stop
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+}
+
+impl SupersessionArgs {
+    pub(crate) fn all(common: crate::CommonArgs) -> Self {
+        Self {
+            common,
+            timelines: 600,
+            seed: 1,
+            file: None,
+            pool: None,
+            failures: 0,
+            dump: None,
+        }
+    }
+}
+
+pub(crate) fn run(args: &SupersessionArgs) -> Result<()> {
+    let sets = sets(args)?;
+    if let Some(path) = &args.dump {
+        let mut out = String::new();
+        for timeline in sets.iter().flat_map(|(_, timelines)| timelines) {
+            writeln!(out, "{}", serde_json::to_string(timeline)?)?;
+        }
+        return std::fs::write(path, out).context("writing the timelines");
+    }
+    let folder = args.common.models.join(EMBEDDER.to_lowercase());
+    let mut vectors = Vectors {
+        embedder: TextEmbedder::load(&folder, EmbedOptions::default())
+            .with_context(|| format!("loading {}", folder.display()))?,
+        known: HashMap::new(),
+    };
+    let mut table = String::from(
+        "| timelines | count | current value right | false supersession | wrongly merged | paraphrases known | asked where due |\n|---|---|---|---|---|---|---|\n",
+    );
+    let mut answers = serde_json::Map::new();
+    for (name, timelines) in &sets {
+        let mut score = Score::default();
+        let mut shown = 0;
+        for timeline in timelines {
+            let problems = play(timeline, &mut vectors, &mut score)?;
+            if !problems.is_empty() && shown < args.failures {
+                shown += 1;
+                println!("{}\n{problems}", timeline.id);
+            }
+        }
+        table.push_str(&score.row(name));
+        answers.insert(name.clone(), score.json());
+    }
+    println!("{table}");
+    let run = RunOn::now();
+    if let Some(path) = &args.common.write {
+        let body = format!(
+            "{table}\nSeed {}; intervals are Wilson's, 95 %. Targets: current value ≥ 97 %, false supersession ≤ 1 %.",
+            args.seed
+        );
+        report::write_section(path, "supersession", &body, &run)?;
+    }
+    if args.common.json {
+        println!("{}", json!({ "hearth": answers, "run": run.json() }));
+    }
+    Ok(())
+}
+
+fn sets(args: &SupersessionArgs) -> Result<Vec<(String, Vec<Timeline>)>> {
+    if let Some(path) = &args.file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let timelines: Result<Vec<Timeline>> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| serde_json::from_str(line).context("a line of timelines"))
+            .collect();
+        return Ok(vec![("file".into(), timelines?)]);
+    }
+    let pools = [
+        (
+            "seen while rules were written",
+            "tune",
+            include_str!("../data/supersession/tune.toml"),
+        ),
+        (
+            "kept back",
+            "held",
+            include_str!("../data/supersession/held.toml"),
+        ),
+    ];
+    pools
+        .into_iter()
+        .filter(|(_, short, _)| args.pool.as_ref().is_none_or(|wanted| wanted == short))
+        .map(|(name, short, text)| {
+            Ok((
+                name.to_owned(),
+                Pool::parse(text)?.timelines(args.timelines, args.seed, short),
+            ))
+        })
+        .collect()
+}
+
+struct Vectors {
+    embedder: TextEmbedder,
+    known: HashMap<String, Vec<f32>>,
+}
+
+impl Vectors {
+    fn of(&mut self, text: &str) -> Result<Vec<f32>> {
+        if let Some(vector) = self.known.get(text) {
+            return Ok(vector.clone());
+        }
+        let vector = self.embedder.embed(&[text])?.swap_remove(0);
+        self.known.insert(text.to_owned(), vector.clone());
+        Ok(vector)
+    }
+}
+
+/// What became of a fact in the simulated store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Active,
+    Superseded,
+    Review,
+    /// Its sources went to another memory.
+    Merged(usize),
+}
+
+/// Counts over timelines.
+#[derive(Debug, Default)]
+struct Score {
+    timelines: Share,
+    lasting: Share,
+    merged: Share,
+    paraphrases: Share,
+    asked: Share,
+}
+
+impl Score {
+    fn row(&self, name: &str) -> String {
+        format!(
+            "| {name} | {} | {} | {} | {} | {} | {} |\n",
+            self.timelines.of,
+            self.timelines.text(),
+            self.lasting.text(),
+            self.merged.text(),
+            self.paraphrases.text(),
+            self.asked.text()
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "current_value_right": self.timelines.json(),
+            "false_supersession": self.lasting.json(),
+            "wrongly_merged": self.merged.json(),
+            "paraphrases_known": self.paraphrases.json(),
+            "asked_where_due": self.asked.json(),
+        })
+    }
+}
+
+/// Puts a timeline's facts in one after the other and compares what is left with what should be.
+fn play(timeline: &Timeline, vectors: &mut Vectors, score: &mut Score) -> Result<String> {
+    let facts = &timeline.facts;
+    let mut fates: Vec<Fate> = Vec::new();
+    let mut asked: Vec<Vec<usize>> = Vec::new();
+    let mut reasons: HashMap<usize, usize> = HashMap::new();
+    for (number, fact) in facts.iter().enumerate() {
+        let vector = vectors.of(&fact.text)?;
+        let mut candidates = Vec::new();
+        for (at, old) in facts[..number].iter().enumerate() {
+            if matches!(fates[at], Fate::Active | Fate::Review) {
+                let cosine = vectors
+                    .of(&old.text)?
+                    .iter()
+                    .zip(&vector)
+                    .map(|(a, b)| a * b)
+                    .sum();
+                candidates.push(Candidate {
+                    id: at,
+                    statement: statement(old),
+                    pinned: false,
+                    in_review: fates[at] == Fate::Review,
+                    cosine,
+                });
+            }
+        }
+        candidates.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
+        candidates.truncate(NEAREST);
+        let mut fate = Fate::Active;
+        let mut asks = Vec::new();
+        for action in decide(&statement(fact), &candidates) {
+            match action {
+                Action::Insert => {}
+                Action::InsertForReview => fate = Fate::Review,
+                Action::InsertSuperseded { .. } => fate = Fate::Superseded,
+                Action::Reinforce(known) => fate = Fate::Merged(known),
+                Action::Supersede { old, .. } => {
+                    fates[old] = Fate::Superseded;
+                    reasons.insert(old, number);
+                }
+                Action::Ask { old } => asks.push(old),
+            }
+        }
+        fates.push(fate);
+        asked.push(asks);
+    }
+    Ok(compare(timeline, &fates, &asked, &reasons, score))
+}
+
+fn statement(fact: &timeline::Fact) -> Statement<'_> {
+    Statement {
+        text: &fact.text,
+        kind: fact.kind,
+        confidence: fact.confidence,
+        at_ms: fact.at_ms,
+    }
+}
+
+fn compare(
+    timeline: &Timeline,
+    fates: &[Fate],
+    asked: &[Vec<usize>],
+    reasons: &HashMap<usize, usize>,
+    score: &mut Score,
+) -> String {
+    let facts = &timeline.facts;
+    let root = |mut at: usize| {
+        while let Some(same) = facts[at].same_as {
+            at = same;
+        }
+        at
+    };
+    let mut problems = String::new();
+    let mut right = true;
+    for (at, fact) in facts.iter().enumerate() {
+        let replaced = facts.iter().any(|later| later.replaces.contains(&at));
+        // A fact counts as held by the memory that took its sources, if that one says the same.
+        let held = |at: usize| {
+            fates[at] == Fate::Active
+                || matches!(fates[at], Fate::Merged(into) if root(into) == root(at) && fates[into] == Fate::Active)
+        };
+        if replaced {
+            if matches!(fates[at], Fate::Active | Fate::Review) {
+                right = false;
+                let by = facts
+                    .iter()
+                    .find(|later| later.replaces.contains(&at))
+                    .map_or("", |later| later.text.as_str());
+                let _ = writeln!(problems, "  still active: {:?} despite {by:?}", fact.text);
+            }
+        } else {
+            let lost = fates[at] == Fate::Superseded;
+            score.lasting.count(lost);
+            if lost {
+                let by = reasons.get(&at).map_or("", |by| facts[*by].text.as_str());
+                let _ = writeln!(problems, "  falsely superseded: {:?} by {by:?}", fact.text);
+            }
+            let current = if fact.asks.is_empty() {
+                facts
+                    .iter()
+                    .enumerate()
+                    .any(|(other, _)| root(other) == root(at) && held(other))
+            } else {
+                fates[at] == Fate::Review
+            };
+            if fact.asked_for && !current {
+                right = false;
+                if !lost {
+                    let _ = writeln!(problems, "  not current: {:?} ({:?})", fact.text, fates[at]);
+                }
+            }
+        }
+        if fact.same_as.is_none() {
+            let merged = matches!(fates[at], Fate::Merged(into) if root(into) != at);
+            score.merged.count(merged);
+            if let Fate::Merged(into) = fates[at] {
+                let _ = writeln!(problems, "  merged: {:?} into {:?}", fact.text, facts[into].text);
+            }
+        } else {
+            let known = matches!(fates[at], Fate::Merged(into) if root(into) == root(at));
+            score.paraphrases.count(known);
+        }
+        if !fact.asks.is_empty() {
+            let all = fact
+                .asks
+                .iter()
+                .all(|old| asked[at].contains(old) || matches!(fates[*old], Fate::Merged(_)));
+            score.asked.count(all);
+            if !all {
+                right = false;
+                let old: Vec<&str> = fact.asks.iter().map(|old| facts[*old].text.as_str()).collect();
+                let _ = writeln!(problems, "  not asked: {:?} about {old:?}", fact.text);
+            }
+        }
+    }
+    score.timelines.count(right);
+    problems
+}
