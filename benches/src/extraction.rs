@@ -108,11 +108,11 @@ pub(crate) fn run(args: &ExtractionArgs) -> Result<()> {
         };
         for (set, dialogues) in &sets {
             let start = Instant::now();
-            let score = score(dialogues, &asked, &options, args.show)?;
+            let score = score(dialogues, &asked, options, args.show)?;
             let turns: usize = dialogues.iter().map(|d| d.turns.len().div_ceil(2)).sum();
             let seconds = start.elapsed().as_secs_f64() / turns as f64;
             let row = score.row(
-                &format!("{name}{}", mode(&options, id.is_some())),
+                &format!("{name}{}", mode(options, id.is_some())),
                 set,
                 &asked,
                 seconds,
@@ -122,7 +122,7 @@ pub(crate) fn run(args: &ExtractionArgs) -> Result<()> {
             answers.insert(format!("{name} {set}"), score.json(&asked));
         }
         if let Some(conversations) = &conversations {
-            let found = locomo::score(conversations, &asked, &options)?;
+            let found = locomo::score(conversations, &asked, options)?;
             let row = format!(
                 "| {name} | {} | {} |\n",
                 found.precision.text(),
@@ -151,7 +151,7 @@ pub(crate) fn run(args: &ExtractionArgs) -> Result<()> {
     Ok(())
 }
 
-fn mode(options: &ExtractOptions, model: bool) -> &'static str {
+fn mode(options: ExtractOptions, model: bool) -> &'static str {
     match options.trust {
         Trust::Rules if model => " (not asked: off by default)",
         Trust::Partial => " (with the rules)",
@@ -327,10 +327,10 @@ impl Score {
     }
 }
 
-fn score(dialogues: &[Dialogue], asked: &Asked, options: &ExtractOptions, show: bool) -> Result<Score> {
+fn score(dialogues: &[Dialogue], asked: &Asked, options: ExtractOptions, show: bool) -> Result<Score> {
     let mut score = Score::default();
     for dialogue in dialogues {
-        let facts = extract(&dialogue.turns, asked, options).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let facts = extract(&dialogue.turns, asked, &options).map_err(|error| anyhow::anyhow!("{error}"))?;
         let mut found = vec![false; dialogue.gold.len()];
         let mut lines = String::new();
         for fact in &facts {

@@ -1,7 +1,7 @@
 //! Facts that change over time: is the current value right in the end, and was anything thrown out that still holds?
 //!
-//! Timelines are made from a seed and from pools of phrases (`benches/data/supersession`); `held` was kept back while rules
-//! were written. `--file` scores any timelines of the same form, one JSON object a line.
+//! Timelines are made from a seed and from pools of phrases (`benches/data/supersession`); `held` was written after
+//! the rules and only scored. `--file` scores any timelines of the same form, one JSON object a line.
 
 mod timeline;
 
@@ -120,9 +120,14 @@ fn sets(args: &SupersessionArgs) -> Result<Vec<(String, Vec<Timeline>)>> {
     }
     let pools = [
         (
-            "seen while rules were written",
+            "rules written with it",
             "tune",
             include_str!("../data/supersession/tune.toml"),
+        ),
+        (
+            "rules extended with it",
+            "second",
+            include_str!("../data/supersession/second.toml"),
         ),
         (
             "kept back",

@@ -75,10 +75,10 @@ fn ids(value: &Value) -> Vec<String> {
     }
 }
 
-pub(super) fn score(sessions: &[Session], asked: &Asked, options: &ExtractOptions) -> Result<Overlap> {
+pub(super) fn score(sessions: &[Session], asked: &Asked, options: ExtractOptions) -> Result<Overlap> {
     let mut overlap = Overlap::default();
     for session in sessions {
-        let facts = extract(&session.turns, asked, options).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let facts = extract(&session.turns, asked, &options).map_err(|error| anyhow::anyhow!("{error}"))?;
         let found: BTreeSet<usize> = facts
             .iter()
             .flat_map(|fact| fact.source_turns.iter().copied())

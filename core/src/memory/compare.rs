@@ -52,6 +52,11 @@ pub fn relation(old: &Statement<'_>, new: &Statement<'_>, cosine: f32) -> Relati
     )
 }
 
+/// Whether two words in lower case are forms of one.
+pub(crate) fn is_same_word(a: &str, b: &str) -> bool {
+    a == b || words::LEXICON.lemma(a) == words::LEXICON.lemma(b)
+}
+
 /// What sort of fact a statement is, if one of its attributes is known to the rules and it speaks of the present.
 pub(crate) fn known_kind(text: &str) -> Option<Kind> {
     let parsed = claims::parse(text);
@@ -145,6 +150,9 @@ impl<'a> Candidate<'a, MemoryId> {
     }
 }
 
+/// Confidences that lie closer than this are not told apart: they are shares measured on small sets.
+const MARGIN: f32 = 0.08;
+
 /// What to do with `new`, given the memories that are nearest to it; superseded ones are left out by the caller.
 ///
 /// Hand in generously (the twenty nearest, whatever their cosine): the rules tell apart what the vectors do not.
@@ -169,7 +177,7 @@ pub fn decide<Id: Copy + PartialEq>(
         };
         match relation {
             Relation::Same if !late && same.is_none_or(|best| candidate.cosine > best.cosine) => {
-                same = Some(candidate)
+                same = Some(candidate);
             }
             Relation::Contradicts => clashes.push((candidate, late)),
             Relation::Same | Relation::Separate => {}
@@ -181,7 +189,7 @@ pub fn decide<Id: Copy + PartialEq>(
         let old = &candidate.statement;
         let asked = old.kind == Kind::Constraint || new.kind == Kind::Constraint || candidate.pinned;
         let weaker =
-            matches!(old.kind, Kind::Biography | Kind::Event) && new.confidence + 1e-6 < old.confidence;
+            matches!(old.kind, Kind::Biography | Kind::Event) && new.confidence + MARGIN < old.confidence;
         if asked || weaker && !late {
             insert = Action::InsertForReview;
             if !candidate.in_review {

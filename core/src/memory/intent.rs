@@ -76,9 +76,7 @@ fn without_quotes(text: &str) -> String {
         before = c;
     }
     // Nothing is a quotation that never ends, and a command's own content may be quoted.
-    if closing.is_some() || !kept.contains('_') {
-        out
-    } else if starts_command(&out) {
+    if closing.is_some() || !kept.contains('_') || starts_command(&out) {
         out
     } else {
         kept

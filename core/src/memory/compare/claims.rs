@@ -50,6 +50,8 @@ pub(super) struct Value {
     pub(super) quantities: Vec<Quantity>,
     pub(super) capital: bool,
     pub(super) article: bool,
+    /// Whether it names a large place, or no place in particular.
+    pub(super) region: bool,
 }
 
 impl Value {
@@ -62,6 +64,9 @@ impl Value {
             words: content.iter().map(|word| word.lemma.clone()).collect(),
             head: content.last().map(|word| word.lemma.clone()).unwrap_or_default(),
             quantities: words.iter().filter_map(|word| word.quantity).collect(),
+            region: content
+                .last()
+                .is_some_and(|word| LEXICON.has("region", &word.lower)),
             capital: content.iter().any(|word| word.capital),
             article: words.first().is_some_and(|word| {
                 ["a", "an", "ein", "eine", "un", "une", "una"].contains(&word.lower.as_str())
@@ -167,6 +172,9 @@ struct Match {
     literals: Vec<usize>,
 }
 
+/// Longer texts are no short facts: they are compared word by word only.
+const MOST_WORDS: usize = 120;
+
 /// Takes a statement apart.
 pub(super) fn parse(text: &str) -> Parsed {
     let all = words(text);
@@ -176,7 +184,8 @@ pub(super) fn parse(text: &str) -> Parsed {
         over.push((BTreeSet::new(), value));
     }
     let mut claims: Vec<Claim> = Vec::new();
-    for pattern in PATTERNS.iter() {
+    let short = words.len() <= MOST_WORDS;
+    for pattern in PATTERNS.iter().filter(|_| short) {
         for start in 0..words.len() {
             if skippable(&words[start]) && !begins_with(pattern, &words[start]) {
                 continue;
@@ -225,7 +234,7 @@ pub(super) fn is_content(word: &Word) -> bool {
         && !class.filler
         && !class.negation
         && !class.boundary
-        && !(STOPS.contains(&word.lower.as_str()) && !["before", "after"].contains(&word.lower.as_str()))
+        && (!STOPS.contains(&word.lower.as_str()) || ["before", "after"].contains(&word.lower.as_str()))
         && !matches!(
             word.lemma.as_str(),
             "be" | "have" | "sein" | "haben" | "être" | "avoir" | "ser"
@@ -372,9 +381,12 @@ fn fits(words: &[Word], class: &str, name: char, next: Option<&Word>) -> bool {
     let quantity = |wanted: fn(Quantity) -> bool| words.iter().filter_map(|word| word.quantity).any(wanted);
     if name == 'k' {
         // An attribute's name is a noun phrase.
-        let verb = content.iter().any(|word| {
+        let last = content.len().saturating_sub(1);
+        let verb = content.iter().enumerate().any(|(at, word)| {
+            let driving_test = word.lower.ends_with("ing") && at < last;
             word.class.verb
                 && word.lower != word.lemma
+                && !driving_test
                 && !matches!(word.lemma.as_str(), "answer" | "call" | "name")
         }) || words
             .iter()
@@ -390,6 +402,9 @@ fn fits(words: &[Word], class: &str, name: char, next: Option<&Word>) -> bool {
                     .is_some_and(|word| LEXICON.is_trade(word, words.first()))
                 && next.is_none_or(|word| !LEXICON.is_trade(word, words.first()))
         }
+        "role" => content
+            .last()
+            .is_some_and(|word| LEXICON.is_trade(word, None) || LEXICON.ends_like_trade(word)),
         "name" => content.iter().any(|word| word.capital),
         "place" => {
             !content.is_empty()
@@ -485,8 +500,8 @@ fn claim(pattern: &Pattern, words: &[Word], found: &Match, span: (usize, usize))
 /// How often something is so belongs to no attribute's name.
 fn drop_frequencies(key: &mut BTreeSet<String>) {
     for word in [
-        "day", "daily", "every", "month", "monthly", "week", "weekly", "year", "yearly", "morning", "new",
-        "current", "main", "primary", "usual",
+        "day", "daily", "every", "month", "monthly", "week", "weekly", "year", "yearly", "morning", "annual",
+        "annually", "new", "current", "main", "primary", "usual", "annual",
     ] {
         if key.len() > 1 {
             key.remove(word);
@@ -548,7 +563,7 @@ fn without_instead(mut words: Vec<Word>) -> (Vec<Word>, Option<Value>) {
         let pair = (words[*at].lower.as_str(), words[at + 1].lower.as_str());
         matches!(
             pair,
-            ("instead", "of") | ("statt", _) | ("anstatt", _) | ("au", "lieu")
+            ("instead", "of") | ("statt" | "anstatt", _) | ("au", "lieu")
         )
     });
     let Some(at) = at else { return (words, None) };
@@ -597,7 +612,9 @@ fn plain(words: &[Word], claims: &[Claim]) -> Option<Claim> {
     let verb = words
         .iter()
         .position(|word| {
-            word.class.verb && word.lemma != "be" && word.lemma != "have" && !word.class.hypothetical
+            word.class.verb
+                && !matches!(word.lemma.as_str(), "be" | "have" | "do")
+                && !word.class.hypothetical
         })
         .or_else(|| {
             words

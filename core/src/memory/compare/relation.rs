@@ -68,7 +68,20 @@ fn is_over(claim: &Claim, new: &Parsed) -> bool {
             let about_key: BTreeSet<String> = about.difference(&claim.key).cloned().collect();
             !over.is_empty()
                 && (claim.subject == about || claim.subject == about_key)
-                && (same_value(&claim.value, over) || amount_is_over(claim, over, new))
+                && (covers(&claim.value, over) && claim.value.head == over.head
+                    || same_value(&claim.value, over)
+                    || frequent(&claim.value, over)
+                    || amount_is_over(claim, over, new))
+        })
+}
+
+/// "Drinks red wine every day", "gave up red wine": how often is no part of what is over.
+fn frequent(value: &Value, over: &Value) -> bool {
+    let rest: Vec<&String> = value.words.difference(&over.words).collect();
+    covers(value, over)
+        && !over.words.is_empty()
+        && rest.iter().all(|word| {
+            ["day", "week", "morning", "evening", "night", "month", "every"].contains(&word.as_str())
         })
 }
 
@@ -160,8 +173,7 @@ fn one_at_a_time(a: &Claim, b: &Claim) -> bool {
             .iter()
             .any(|x| b.value.words.iter().any(|y| LEXICON.exclude(x, y)));
     }
-    let region = |value: &Value| LEXICON.has("region", &value.head);
-    if region(&a.value) != region(&b.value) && !b.change {
+    if a.value.region != b.value.region && !b.change {
         return false;
     }
     comparable(&a.value, &b.value) || b.change || a.momentary && b.momentary

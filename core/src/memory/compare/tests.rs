@@ -58,3 +58,135 @@ fn vectors_do_not_decide() {
         Separate,
     );
 }
+
+#[test]
+fn what_is_compared_before_anything_is_one() {
+    use Relation::{Contradicts, Same, Separate};
+    let biography = |old, new, wanted| check(old, new, Kind::Biography, 0.9, wanted);
+    // Units and forms of numbers.
+    biography("Weighs 80 kg", "Weighs 176 lb", Same);
+    biography("Gets up at 7 pm", "Gets up at 19:00", Same);
+    biography(
+        "Takes 10 mg of folic acid",
+        "Takes 10 ml of folic acid",
+        Contradicts,
+    );
+    biography("Has two children", "Has 2 kids", Same);
+    // Whose.
+    biography("Brother is a nurse", "Is a plumber", Separate);
+    biography("Lives in Porto", "Best friend moved to Graz", Separate);
+    biography("Father is 78, lives in Plovdiv", "Lives in Sofia", Separate);
+    // When, and whether at all.
+    biography("Lives in Porto", "Lived in Rome as a child", Separate);
+    biography("Lives in Porto", "Wants to move to Rome", Separate);
+    biography("Lives in Porto", "Used to live in Porto", Contradicts);
+    biography("Went to Peru in 2016", "Went to Peru in 2019", Separate);
+    // More, and less.
+    biography("Has a dog named Rex", "Has a dog", Same);
+    biography("Has a dog", "Has a dog named Rex", Separate);
+    biography("Lives in France", "Lives in Lyon", Separate);
+}
+
+#[test]
+fn changes_name_what_they_end() {
+    use Relation::Contradicts;
+    let preference = |old, new| check(old, new, Kind::Preference, 0.6, Contradicts);
+    preference("Drives an old Volvo", "Replaced an old Volvo with a bicycle");
+    preference("Takes the bus to work", "Goes to work by tram instead of by bus");
+    preference("Wohnt in Köln", "Ist nach Bern gezogen");
+    preference("Habite à Nantes", "A déménagé à Lille");
+    preference("Le gusta el café", "Ya no le gusta el café");
+    preference("Likes olives", "Can't stand olives");
+}
+
+fn decided(new: (&str, Kind, f32, i64), old: (&str, Kind, f32, i64), pinned: bool) -> Vec<Action<u8>> {
+    let statement = |(text, kind, confidence, at_ms)| Statement {
+        text,
+        kind,
+        confidence,
+        at_ms,
+    };
+    let candidate = Candidate {
+        id: 7,
+        statement: statement(old),
+        pinned,
+        in_review: false,
+        cosine: 0.8,
+    };
+    decide(&statement(new), &[candidate])
+}
+
+#[test]
+fn kinds_decide_who_wins() {
+    let lives = |text, confidence, at_ms| (text, Kind::Biography, confidence, at_ms);
+    let newest_wins = vec![
+        Action::Insert,
+        Action::Supersede {
+            old: 7,
+            valid_to_ms: 2,
+        },
+    ];
+    let review = vec![Action::InsertForReview, Action::Ask { old: 7 }];
+    let old = lives("Lives in Porto", 0.9, 1);
+    assert_eq!(decided(lives("Lives in Graz", 0.9, 2), old, false), newest_wins);
+    assert_eq!(decided(lives("Lives in Graz", 0.8, 2), old, false), review);
+    assert_eq!(decided(lives("Lives in Graz", 0.9, 2), old, true), review);
+    assert_eq!(
+        decided(lives("Resides in Porto", 0.9, 2), old, false),
+        vec![Action::Reinforce(7)]
+    );
+    // What was said earlier arrives later.
+    assert_eq!(
+        decided(lives("Lives in Graz", 0.9, 0), old, false),
+        vec![Action::InsertSuperseded { by: 7 }]
+    );
+    let allergy = ("Is allergic to nuts", Kind::Constraint, 0.8, 1);
+    let denied = ("Is not allergic to nuts", Kind::Biography, 1.0, 2);
+    assert_eq!(decided(denied, allergy, false), review);
+    let likes = ("Likes jazz", Kind::Preference, 1.0, 1);
+    assert_eq!(
+        decided(("No longer likes jazz", Kind::Preference, 0.7, 2), likes, false),
+        newest_wins
+    );
+}
+
+#[test]
+fn strange_texts_are_compared_too() {
+    let long = "very ".repeat(20_000);
+    let texts = [
+        "",
+        " ",
+        "🙂🙂",
+        "\u{202e}\u{0}\u{fffd}",
+        "123",
+        "not",
+        "的人在有我他这",
+        "لا أحب القهوة",
+        "ไม่ชอบกาแฟ",
+        "is is is is",
+        long.as_str(),
+    ];
+    for a in texts {
+        for b in texts {
+            let relation = relation(
+                &Statement {
+                    text: a,
+                    kind: Kind::Context,
+                    confidence: 0.5,
+                    at_ms: i64::MIN,
+                },
+                &Statement {
+                    text: b,
+                    kind: Kind::Constraint,
+                    confidence: f32::NAN,
+                    at_ms: i64::MAX,
+                },
+                f32::NAN,
+            );
+            assert!(
+                a.trim().is_empty() || a != b || relation == Relation::Same,
+                "{a:.20} {relation:?}"
+            );
+        }
+    }
+}

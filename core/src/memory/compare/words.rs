@@ -244,14 +244,18 @@ impl Lexicon {
         if self.has("trade", &word.lower) || self.has("trade", &word.lemma) {
             return true;
         }
-        let ending = [
-            "er", "or", "ist", "ian", "ant", "eur", "euse", "ière", "rice", "mann", "frau", "ero", "dor",
-        ];
         let article = first.is_some_and(|word| {
             ["a", "an", "ein", "eine", "un", "une", "una", "als", "as"].contains(&word.lower.as_str())
         });
-        article
-            && word.quantity.is_none()
+        article && self.ends_like_trade(word)
+    }
+
+    /// Whether a word has an ending that names of trades have.
+    pub(super) fn ends_like_trade(&self, word: &Word) -> bool {
+        let ending = [
+            "er", "or", "ist", "ian", "ant", "eur", "euse", "ière", "rice", "mann", "frau", "ero", "dor",
+        ];
+        word.quantity.is_none()
             && word.lower.chars().count() > 4
             && ending.iter().any(|ending| word.lower.ends_with(ending))
             && !self.has("nottrade", &word.lower)
@@ -332,8 +336,10 @@ pub(super) fn words(text: &str) -> Vec<Word> {
 /// "Has", "is" and "started" before another verb say when, not what.
 fn mark_auxiliaries(words: &mut [Word]) {
     for at in 0..words.len() {
+        // A few words on at most: texts can be long.
         let next = words[at + 1..]
             .iter()
+            .take(8)
             .find(|word| {
                 !(word.class.filler || word.class.negation || word.class.change || word.lower.ends_with("ly"))
             })
@@ -557,7 +563,7 @@ fn tokens(text: &str) -> Vec<(String, bool)> {
                     .last()
                     .is_some_and(|(word, capital)| *capital && word.chars().count() <= 3) => {}
                 ',' | ';' | '.' | '!' | '?' | '(' | ')' | '\n' => {
-                    out.push((if c == '.' { "." } else { "," }.to_owned(), false))
+                    out.push((if c == '.' { "." } else { "," }.to_owned(), false));
                 }
                 ':' => out.push(("is".to_owned(), false)),
                 '$' | '€' | '£' | '¥' | '₹' | '%' => out.push((c.to_string(), false)),

@@ -1,5 +1,7 @@
 //! What the model is asked about one statement, and how its answer is read.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::Kind;
@@ -75,7 +77,7 @@ pub(super) fn messages(candidate: &Candidate) -> Vec<PromptMessage> {
     }
     let mut last = format!("User said: {}", candidate.text);
     if let Some(whom) = &candidate.antecedent {
-        last.push_str(&format!(" (about the user's {whom})"));
+        let _ = write!(last, " (about the user's {whom})");
     }
     out.push(message(Role::User, last));
     out

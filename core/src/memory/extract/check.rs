@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Kind;
 use super::sentences::{CUES, plain};
+use crate::memory::compare::is_same_word;
 
 /// Whether every number, name and content word of `fact` stands in the user's words.
 pub(super) fn is_grounded(fact: &str, said: &str) -> bool {
@@ -11,7 +12,9 @@ pub(super) fn is_grounded(fact: &str, said: &str) -> bool {
     let known = |word: &String| {
         said_words.contains(word)
             || FREE.contains(&word.as_str())
-            || said_words.iter().any(|other| alike(word, other))
+            || said_words
+                .iter()
+                .any(|other| alike(word, other) || is_same_word(word, other))
     };
     stems(fact).iter().all(known)
 }

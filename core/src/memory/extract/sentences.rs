@@ -191,10 +191,18 @@ fn own_words(text: &str) -> String {
     let mut out = String::new();
     let mut code = false;
     let lower = plain(text);
+    if lower.len() > 4 * PASTED_CHARS {
+        // Nobody types as much about themselves at once.
+        let first = text.lines().next().unwrap_or_default();
+        return if first.len() < PASTED_CHARS && first.len() < text.len() {
+            own_words(first)
+        } else {
+            String::new()
+        };
+    }
     let first_line = lower.lines().next().unwrap_or_default();
-    let handed_over = CUES.begins("task", first_line)
-        && (lower.contains('\n') || lower.chars().count() > PASTED_CHARS)
-        || lower.chars().count() > 4 * PASTED_CHARS;
+    let handed_over =
+        CUES.begins("task", first_line) && (lower.contains('\n') || lower.chars().count() > PASTED_CHARS);
     for (number, line) in text.lines().enumerate() {
         if line.trim_start().starts_with("```") {
             code = !code;
@@ -345,7 +353,7 @@ fn clauses(sentence: &str) -> Vec<String> {
             .min();
         let Some((end, begin)) = cut else { break };
         out.push(rest[..end].trim().to_owned());
-        rest = rest[begin..].trim().to_owned();
+        rest.drain(..begin);
     }
     out.push(rest);
     out
