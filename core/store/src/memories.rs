@@ -3,6 +3,7 @@
 //! What is kept, contradicted or dropped is decided elsewhere; here it is stored, listed and changed, together with
 //! its full-text entry and its vectors, in one transaction each.
 
+mod history;
 mod query;
 mod transfer;
 mod write;
