@@ -6,6 +6,7 @@ mod conversations;
 mod convert;
 mod generate;
 mod incognito;
+mod memory;
 mod models;
 mod outbox;
 mod prepare;
@@ -38,6 +39,8 @@ use active::ActiveReplies;
 pub use chats::{ImportFormat, ImportSource};
 use conversations::Conversations;
 pub use hearth_store::ImportReport;
+use memory::Idle;
+pub use memory::MemoryFormat;
 use store_thread::StoreThread;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -64,6 +67,7 @@ struct Inner {
     machine: Machine,
     settings: RwLock<Settings>,
     active: ActiveReplies,
+    idle: Arc<Idle>,
     latency: Mutex<LatencyLog>,
     changes: broadcast::Sender<EngineEvent>,
     stopping: CancellationToken,
@@ -119,6 +123,7 @@ impl Engine {
             machine,
             settings: RwLock::new(settings::from_stored(stored)),
             active: ActiveReplies::default(),
+            idle: Arc::default(),
             latency: Mutex::default(),
             changes: broadcast::channel(WATCH_QUEUE).0,
             stopping: CancellationToken::new(),
@@ -135,6 +140,10 @@ impl Engine {
             Arc::downgrade(&engine.inner),
             engine.inner.stopping.clone(),
         ));
+        if let Some(pause) = engine.inner.options.idle_pause {
+            let inner = Arc::downgrade(&engine.inner);
+            tokio::spawn(memory::run_idle(inner, pause, engine.inner.stopping.clone()));
+        }
         Ok(engine)
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -10,6 +11,9 @@ use crate::host::native::NativeLoader;
 use crate::host::port::ModelLoader;
 use crate::models::StoreOptions;
 use crate::types::{ModelProfile, ProtectionKind};
+
+/// A person who reads an answer or types the next line is not idle yet.
+const IDLE_PAUSE: Duration = Duration::from_secs(8);
 
 /// Everything an engine needs to know from outside.
 #[derive(Clone)]
@@ -30,6 +34,8 @@ pub struct EngineOptions {
     pub model_profile: Option<ModelProfile>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Idle work on memory begins when nothing was asked for so long; absent: only when asked for.
+    pub idle_pause: Option<Duration>,
 }
 
 impl std::fmt::Debug for EngineOptions {
@@ -55,6 +61,7 @@ impl EngineOptions {
             memory_limit_bytes: None,
             model_profile: None,
             clock: Arc::new(SystemClock),
+            idle_pause: Some(IDLE_PAUSE),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::error::EngineError;
+use crate::memory::recall::RecallWeights;
 use crate::types::{Sampling, Settings, SettingsChange};
 
 /// The name under which the store keeps them.
@@ -39,6 +40,12 @@ pub(crate) fn apply(settings: &Settings, change: SettingsChange) -> Result<Setti
             "sampling" => new.sampling = default.sampling,
             "threads" => new.threads = default.threads,
             "unload_after_seconds" => new.unload_after_seconds = default.unload_after_seconds,
+            "memory_recalled" => new.memory_recalled = default.memory_recalled,
+            "memory_tokens" => new.memory_tokens = default.memory_tokens,
+            "biography_tokens" => new.biography_tokens = default.biography_tokens,
+            "memory_limit" => new.memory_limit = default.memory_limit,
+            "memory_extraction" => new.memory_extraction = default.memory_extraction,
+            "recall_weights" => new.recall_weights = default.recall_weights,
             other => {
                 return Err(EngineError::InvalidRequest(format!(
                     "there is no setting {other:?}"
@@ -49,8 +56,15 @@ pub(crate) fn apply(settings: &Settings, change: SettingsChange) -> Result<Setti
     range("context_length", change.context_length, 256, 1 << 20)?;
     range("max_reply_tokens", change.max_reply_tokens, 1, 1 << 20)?;
     range("threads", change.threads, 1, 1024)?;
+    range("memory_recalled", change.memory_recalled, 0, 10)?;
+    range("memory_tokens", change.memory_tokens, 0, 1 << 16)?;
+    range("biography_tokens", change.biography_tokens, 0, 1 << 16)?;
+    range("memory_limit", change.memory_limit, 1, 10_000_000)?;
     if let Some(sampling) = &change.sampling {
         check_sampling(sampling)?;
+    }
+    if let Some(weights) = &change.recall_weights {
+        recall_weights(weights)?;
     }
     new.chat_model = change.chat_model.or(new.chat_model);
     new.embedding_model = change.embedding_model.or(new.embedding_model);
@@ -61,7 +75,19 @@ pub(crate) fn apply(settings: &Settings, change: SettingsChange) -> Result<Setti
     new.sampling = change.sampling.unwrap_or(new.sampling);
     new.threads = change.threads.or(new.threads);
     new.unload_after_seconds = change.unload_after_seconds.or(new.unload_after_seconds);
+    new.memory_recalled = change.memory_recalled.or(new.memory_recalled);
+    new.memory_tokens = change.memory_tokens.or(new.memory_tokens);
+    new.biography_tokens = change.biography_tokens.or(new.biography_tokens);
+    new.memory_limit = change.memory_limit.or(new.memory_limit);
+    new.memory_extraction = change.memory_extraction.or(new.memory_extraction);
+    new.recall_weights = change.recall_weights.or(new.recall_weights);
     Ok(new)
+}
+
+/// Weights of recall as set. Errors: [`EngineError::InvalidRequest`] for names and values that are none.
+pub(crate) fn recall_weights(value: &Value) -> Result<RecallWeights, EngineError> {
+    serde_json::from_value(value.clone())
+        .map_err(|error| EngineError::InvalidRequest(format!("recall_weights: {error}")))
 }
 
 fn range(name: &str, value: Option<u32>, low: u32, high: u32) -> Result<(), EngineError> {

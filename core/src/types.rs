@@ -5,6 +5,7 @@
 pub mod chat;
 pub mod completion;
 pub mod id;
+pub mod memory;
 pub mod model;
 pub mod profile;
 pub mod settings;
@@ -13,7 +14,8 @@ pub mod turn;
 
 pub use chat::*;
 pub use completion::*;
-pub use id::{ChatId, IdError, MessageId};
+pub use id::{ChatId, ErasureId, IdError, MemoryId, MessageId};
+pub use memory::*;
 pub use model::*;
 pub use profile::*;
 pub use settings::*;

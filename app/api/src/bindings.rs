@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ts_rs::{Config, TS, TypeVisitor};
 
-use crate::methods::{self, Method, chat, chats, engine, generate, models, profile, settings};
+use crate::methods::{self, Method, chat, chats, engine, generate, memory, models, profile, settings};
 use crate::{ApiError, types};
 
 /// Set it to write the files instead of comparing them.
@@ -85,6 +85,24 @@ fn generate_all() -> String {
     method::<models::Import>(c, m);
     method::<models::Use>(c, m);
     method::<models::Unload>(c, m);
+    method::<memory::Add>(c, m);
+    method::<memory::List>(c, m);
+    method::<memory::Show>(c, m);
+    method::<memory::Search>(c, m);
+    method::<memory::Edit>(c, m);
+    method::<memory::Confirm>(c, m);
+    method::<memory::Pin>(c, m);
+    method::<memory::PreviewErase>(c, m);
+    method::<memory::Erase>(c, m);
+    method::<memory::Export>(c, m);
+    method::<memory::Import>(c, m);
+    method::<memory::Pause>(c, m);
+    method::<memory::Resume>(c, m);
+    method::<memory::Stats>(c, m);
+    method::<memory::Bio>(c, m);
+    method::<memory::Review>(c, m);
+    method::<memory::Work>(c, m);
+    method::<memory::Recall>(c, m);
     method::<settings::Get>(c, m);
     method::<settings::Set>(c, m);
     method::<profile::ChangeProtection>(c, m);

@@ -6,8 +6,8 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::methods::{self, Empty, Method, chats, models, profile};
-use crate::types::EngineEvent;
+use crate::methods::{self, Empty, Method, chats, memory, models, profile};
+use crate::types::{EngineEvent, RecallParams};
 
 /// Events that may wait for a slow caller before the work waits for it.
 const EVENT_QUEUE: usize = 32;
@@ -114,6 +114,24 @@ pub const METHOD_NAMES: &[&str] = &[
     models::Import::NAME,
     models::Use::NAME,
     models::Unload::NAME,
+    memory::Add::NAME,
+    memory::List::NAME,
+    memory::Show::NAME,
+    memory::Search::NAME,
+    memory::Edit::NAME,
+    memory::Confirm::NAME,
+    memory::Pin::NAME,
+    memory::PreviewErase::NAME,
+    memory::Erase::NAME,
+    memory::Export::NAME,
+    memory::Import::NAME,
+    memory::Pause::NAME,
+    memory::Resume::NAME,
+    memory::Stats::NAME,
+    memory::Bio::NAME,
+    memory::Review::NAME,
+    memory::Work::NAME,
+    memory::Recall::NAME,
     methods::settings::Get::NAME,
     methods::settings::Set::NAME,
     profile::ChangeProtection::NAME,
@@ -153,7 +171,9 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
             c.engine.rename_chat(p.chat, p.title).await?;
             Ok(Empty {})
         },
-        chats::Configure => |c, p| async move { Ok(c.engine.configure_chat(p.chat, p.system, p.model).await?) },
+        chats::Configure => |c, p| async move {
+            Ok(c.engine.configure_chat(p.chat, p.system, p.model, p.memory).await?)
+        },
         chats::Delete => |c, p| async move {
             Ok(chats::Deleted { chats: c.engine.delete_chats(selected(p.which)).await? })
         },
@@ -180,6 +200,40 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
             c.engine.unload_model(p.model).await?;
             Ok(Empty {})
         },
+        memory::Add => |c, p| async move { Ok(c.engine.add_memory(p).await?) },
+        memory::List => |c, p| async move { Ok(c.engine.list_memories(p).await?) },
+        memory::Show => |c, p| async move { Ok(c.engine.show_memory(p.memory).await?) },
+        memory::Search => |c, p| async move {
+            let params = RecallParams { query: p.text, limit: p.limit, ..RecallParams::default() };
+            Ok(c.engine.recall(params).await?)
+        },
+        memory::Edit => |c, p| async move { Ok(c.engine.edit_memory(p).await?) },
+        memory::Confirm => |c, p| async move { Ok(c.engine.confirm_memory(p.memory).await?) },
+        memory::Pin => |c, p| async move { Ok(c.engine.pin_memory(p.memory, p.pinned).await?) },
+        memory::PreviewErase => |c, p| async move { Ok(c.engine.preview_erase(p.scope).await?) },
+        memory::Erase => |c, p| async move {
+            if !p.confirm {
+                return Err(ApiError::new(ErrorCode::InvalidRequest, "erasing needs to be confirmed"));
+            }
+            Ok(c.engine.erase(p).await?)
+        },
+        memory::Export => export_memories,
+        memory::Import => import_memories,
+        memory::Pause => |c, _| async move {
+            c.engine.pause_memory(true).await?;
+            Ok(Empty {})
+        },
+        memory::Resume => |c, _| async move {
+            c.engine.pause_memory(false).await?;
+            Ok(Empty {})
+        },
+        memory::Stats => |c, _| async move { Ok(c.engine.memory_stats().await?) },
+        memory::Bio => |c, _| async move { Ok(c.engine.biography().await?) },
+        memory::Review => |c, p| async move {
+            Ok(memory::Reviewed { question: c.engine.review_question(p.now).await? })
+        },
+        memory::Work => |c, _| async move { Ok(c.engine.work_on_memory(c.cancel).await?) },
+        memory::Recall => |c, p| async move { Ok(c.engine.recall(p).await?) },
         methods::settings::Get => |c, _| async move { Ok(c.engine.settings()) },
         methods::settings::Set => |c, p| async move { Ok(c.engine.change_settings(p).await?) },
         profile::ChangeProtection => |c, p| async move {
@@ -233,7 +287,40 @@ async fn export(
     params: chats::ExportParams,
 ) -> Result<chats::Exported, ApiError> {
     let document = context.engine.export_chats(selected(params.which)).await?;
-    let mut rest = document.as_str();
+    in_pieces(&context, &document).await
+}
+
+async fn export_memories(
+    context: Context<chats::ExportEvent>,
+    _: Empty,
+) -> Result<chats::Exported, ApiError> {
+    let document = context.engine.export_memories().await?;
+    in_pieces(&context, &document).await
+}
+
+async fn import_memories(
+    context: Context<methods::NoEvent>,
+    params: memory::ImportParams,
+) -> Result<crate::types::MemoryImported, ApiError> {
+    use hearth_core::engine::{ImportSource, MemoryFormat};
+    let source = match params.source {
+        chats::ImportSource::File { path } => ImportSource::File(path),
+        chats::ImportSource::Text { text } => ImportSource::Text(text),
+    };
+    let format = match params.format {
+        memory::ImportFormat::Auto => MemoryFormat::Auto,
+        memory::ImportFormat::Hearth => MemoryFormat::Hearth,
+        memory::ImportFormat::Facts => MemoryFormat::Facts,
+    };
+    Ok(context.engine.import_memories(source, format).await?)
+}
+
+/// Sends a document piece by piece.
+async fn in_pieces(
+    context: &Context<chats::ExportEvent>,
+    document: &str,
+) -> Result<chats::Exported, ApiError> {
+    let mut rest = document;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(rest.floor_char_boundary(EXPORT_PIECE_BYTES));
         if context.cancel.is_cancelled()
@@ -265,8 +352,12 @@ async fn import(
         chats::ImportFormat::Auto => ImportFormat::Auto,
         chats::ImportFormat::Hearth => ImportFormat::Hearth,
         chats::ImportFormat::Chatgpt => ImportFormat::ChatGpt,
+        chats::ImportFormat::Lines => ImportFormat::Lines,
     };
-    let report = context.engine.import_chats(source, format).await?;
+    let report = context
+        .engine
+        .import_chats(source, format, params.remember)
+        .await?;
     Ok(chats::Imported {
         chats: (report.chats_added + report.chats_extended) as u32,
         messages: report.messages_added as u32,

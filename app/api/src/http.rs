@@ -1,8 +1,9 @@
 //! The OpenAI-compatible HTTP surface, a thin face of the same engine as every other.
 //!
-//! `/v1/chat/completions`, `/v1/embeddings`, `/v1/models` and `/health` over HTTP/1.1. Every field of a request is
-//! understood, known to be harmless, or refused by name; nothing of a request is stored. Requests must name this machine
-//! in their Host header, must not come from a foreign web page, and must carry the bearer token (but for `/health`).
+//! `/v1/chat/completions`, `/v1/embeddings`, `/v1/models` and `/health` over HTTP/1.1, and `/memory…` and `/recall` beside
+//! them. Every field of a request is understood, known to be harmless, or refused by name; nothing of a request for an
+//! answer is stored. Requests must name this machine in their Host header, must not come from a foreign web page, and must
+//! carry the bearer token (but for `/health`).
 //!
 //! The listener, the token and the way to reach an engine are passed in.
 
@@ -13,6 +14,7 @@ mod engine;
 mod error;
 mod fields;
 mod guard;
+mod memory;
 mod routes;
 mod server;
 mod token;

@@ -11,6 +11,7 @@ pub mod chat;
 pub mod chats;
 pub mod engine;
 pub mod generate;
+pub mod memory;
 pub mod models;
 pub mod profile;
 pub mod settings;

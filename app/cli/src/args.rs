@@ -10,7 +10,7 @@ Exit codes:
   0    done
   1    failed
   2    the command or the request makes no sense as given
-  3    no such chat, message, model or file
+  3    no such chat, message, memory, model or file
   4    locked: wrong or missing passphrase or key, or the profile is in use
   5    the model isn't here, can't be used or doesn't fit this machine
   6    the text is larger than the model's window
@@ -90,6 +90,11 @@ pub(crate) enum Command {
     /// List, read, search, move and delete chats
     #[command(subcommand)]
     Chats(Chats),
+    /// Keep, list, find, correct and erase what is remembered about you
+    #[command(subcommand)]
+    Memory(Memory),
+    /// Find what is remembered that answers a question
+    Recall(Recall),
     /// List, download, check and choose models
     #[command(subcommand)]
     Models(Models),
@@ -127,9 +132,12 @@ pub(crate) struct Answering {
     /// Longest answer, in tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,
-    /// Keep the chat in memory only; it is gone when the engine ends
+    /// Keep the chat in memory only; it is gone when the engine ends. Nothing remembered is looked at in it
     #[arg(long)]
     pub(crate) incognito: bool,
+    /// For a new chat: look at nothing remembered, and remember nothing of it
+    #[arg(long, conflicts_with = "incognito")]
+    pub(crate) no_memory: bool,
     /// Download a missing model without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -141,7 +149,7 @@ pub(crate) struct Ask {
     #[arg(value_name = "TEXT")]
     pub(crate) text: Vec<String>,
     /// Go on with this chat (its identifier, the beginning of it, or `last`)
-    #[arg(long, value_name = "CHAT", conflicts_with_all = ["incognito", "system"])]
+    #[arg(long, value_name = "CHAT", conflicts_with_all = ["incognito", "system", "no_memory"])]
     pub(crate) chat: Option<String>,
     /// Answer with JSON that follows the JSON schema in this file; such an answer is not kept as a chat
     #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "incognito"])]
@@ -154,10 +162,10 @@ pub(crate) struct Ask {
 #[allow(clippy::struct_field_names, reason = "the field is the option's name")]
 pub(crate) struct Chat {
     /// Go on with this chat (its identifier, or the beginning of it)
-    #[arg(long, value_name = "CHAT", conflicts_with_all = ["incognito", "system"])]
+    #[arg(long, value_name = "CHAT", conflicts_with_all = ["incognito", "system", "no_memory"])]
     pub(crate) chat: Option<String>,
     /// Go on with the latest chat
-    #[arg(long, conflicts_with_all = ["chat", "incognito", "system"])]
+    #[arg(long, conflicts_with_all = ["chat", "incognito", "system", "no_memory"])]
     pub(crate) last: bool,
     #[command(flatten)]
     pub(crate) answering: Answering,
@@ -199,13 +207,21 @@ pub(crate) enum Chats {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Read chats: Hearth's export or ChatGPT's conversations.json
+    /// Read chats: Hearth's export, ChatGPT's conversations.json, or one turn a line as JSON
+    ///
+    /// A line is {"chat": "…", "turn": "…", "speaker": "…", "time": "2024-05-01T10:00:00Z", "text": "…", "caption": "…"};
+    /// time and caption may be absent. Speakers are user and assistant, or names: the first is you. A bad line refuses
+    /// the whole file.
+    #[command(verbatim_doc_comment)]
     Import {
         /// The file; `-` is standard input
         file: PathBuf,
         /// What the file is, when it can't be told from its content
         #[arg(long, value_enum, default_value_t = ImportForm::Auto)]
         format: ImportForm,
+        /// Draw memories from them, in idle moments; otherwise they are only found by `hearth recall`
+        #[arg(long)]
+        remember: bool,
     },
     /// Give a chat another name
     Rename {
@@ -215,7 +231,15 @@ pub(crate) enum Chats {
         #[arg(required = true)]
         title: Vec<String>,
     },
-    /// Delete chats for good
+    /// Remember a chat or not: off, nothing is drawn from it, and nothing remembered is looked at in it
+    Memory {
+        /// Its identifier, the beginning of it, or `last`
+        chat: String,
+        /// On or off
+        #[arg(value_enum)]
+        switch: Switch,
+    },
+    /// Delete chats for good, with what is remembered from them alone
     Delete {
         /// The chats
         #[arg(required_unless_present = "all")]
@@ -237,6 +261,242 @@ pub(crate) enum ImportForm {
     Hearth,
     /// ChatGPT's conversations.json
     Chatgpt,
+    /// One turn a line, as JSON
+    Lines,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// On
+    On,
+    /// Off
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Memory {
+    /// Keep a fact about you
+    Add {
+        /// The fact
+        #[arg(required = true)]
+        text: Vec<String>,
+        /// What it is about; told from its words otherwise
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
+        /// A special category of personal data: health, belief, politics, …
+        #[arg(long)]
+        sensitive: bool,
+        /// Keep it whatever happens
+        #[arg(long)]
+        pin: bool,
+        /// Since when it holds (a day, YYYY-MM-DD)
+        #[arg(long, value_name = "DATE")]
+        from: Option<String>,
+        /// Until when it held (a day, YYYY-MM-DD)
+        #[arg(long, value_name = "DATE")]
+        to: Option<String>,
+    },
+    /// List what is remembered, newest first
+    List {
+        /// Only of this kind
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
+        /// Only with this status
+        #[arg(long, value_enum)]
+        state: Option<State>,
+        /// Only with these letters
+        #[arg(long, value_name = "TEXT")]
+        text: Option<String>,
+        /// Only what was said in this chat
+        #[arg(long, value_name = "CHAT")]
+        chat: Option<String>,
+        /// Only sensitive ones
+        #[arg(long)]
+        sensitive: bool,
+        /// Only pinned ones
+        #[arg(long)]
+        pinned: bool,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        /// Leave out so many
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        offset: u32,
+    },
+    /// Show a memory: where it was said, what it took the place of
+    Show {
+        /// Its identifier, or the beginning of it
+        memory: String,
+    },
+    /// Find memories by words and meaning
+    Search {
+        /// What to look for
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// At most so many
+        #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
+        limit: u32,
+    },
+    /// Correct a memory; the old text stays as history
+    Edit {
+        /// Its identifier, or the beginning of it
+        memory: String,
+        /// What is right
+        text: Vec<String>,
+        /// What it is about
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
+        /// Whether it is a special category of personal data
+        #[arg(long, value_enum)]
+        sensitive: Option<Switch>,
+        /// Since when it holds (a day, YYYY-MM-DD)
+        #[arg(long, value_name = "DATE")]
+        from: Option<String>,
+        /// Until when it held (a day, YYYY-MM-DD)
+        #[arg(long, value_name = "DATE")]
+        to: Option<String>,
+    },
+    /// Say that a memory is right; what contradicts it becomes history
+    Confirm {
+        /// Its identifier, or the beginning of it
+        memory: String,
+    },
+    /// Keep a memory whatever happens
+    Pin {
+        /// Its identifier, or the beginning of it
+        memory: String,
+        /// Let it loose again
+        #[arg(long)]
+        off: bool,
+    },
+    /// Erase for good: shows what would go, asks, erases, and counts again
+    Erase {
+        /// The memories
+        memories: Vec<String>,
+        /// A chat with what was drawn from it alone; may be given again
+        #[arg(long, value_name = "CHAT", conflicts_with = "memories")]
+        chat: Vec<String>,
+        /// What a search for this finds
+        #[arg(long, value_name = "TEXT", conflicts_with_all = ["memories", "chat"])]
+        topic: Option<String>,
+        /// Every memory and every chat
+        #[arg(long, conflicts_with_all = ["memories", "chat", "topic"])]
+        all: bool,
+        /// Leave this out: a memory, message or chat of the preview (or the beginning of its identifier)
+        #[arg(long, value_name = "ID")]
+        keep: Vec<String>,
+        /// Leave the messages and chats; erase memories alone
+        #[arg(long)]
+        keep_chats: bool,
+        /// Show what would go, and erase nothing
+        #[arg(long, conflicts_with = "yes")]
+        preview: bool,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Write all memories as JSON, readable by anyone who has the file
+    Export {
+        /// Write to this file (which must not exist) instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read memories: Hearth's export, or another assistant's list (JSON, or a line each)
+    Import {
+        /// The file; `-` is standard input
+        file: PathBuf,
+        /// What the file is, when it can't be told from its content
+        #[arg(long, value_enum, default_value_t = MemoryForm::Auto)]
+        format: MemoryForm,
+    },
+    /// Remember nothing and look at nothing remembered, until `resume`
+    Pause,
+    /// Go on after `pause`
+    Resume,
+    /// Show how much is remembered, and what work on it waits
+    Stats,
+    /// Print the biography: what stands in every prompt, with the memories it was made from
+    Bio,
+    /// Print a question about a memory that may no longer be right
+    Review,
+    /// Do now what waits for an idle moment: draw memories from chats, embed, build the biography
+    Work {
+        /// Wait until it is done, which is what happens anyway
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// What a memory is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// An allergy, a hard rule
+    Constraint,
+    /// A lasting fact about your life
+    Biography,
+    /// A like or dislike
+    Preference,
+    /// Something that happened or will
+    Event,
+    /// A mood, a current task
+    Context,
+}
+
+/// Whether a memory is held to be true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    /// Held to be true now
+    Active,
+    /// Was true; kept as history
+    Superseded,
+    /// Waits for your word
+    Review,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MemoryForm {
+    /// Look at the content
+    Auto,
+    /// Hearth's export
+    Hearth,
+    /// Plain facts of another assistant
+    Facts,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Recall {
+    /// The question
+    #[arg(
+        value_name = "QUERY",
+        required_unless_present = "queries",
+        conflicts_with = "queries"
+    )]
+    pub(crate) query: Vec<String>,
+    /// Questions, one a line: text, or JSON with `query` and perhaps `id`, `previous`, `now`; `-` is standard input.
+    /// Prints one line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) queries: Option<PathBuf>,
+    /// What to look through
+    #[arg(long, value_enum, default_value_t = Over::Facts)]
+    pub(crate) over: Over,
+    /// At most so many for each question
+    #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: u32,
+    /// Only in this chat, and in what was drawn from it; may be given again
+    #[arg(long, value_name = "CHAT")]
+    pub(crate) chat: Vec<String>,
+}
+
+/// What recall looks through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Over {
+    /// Memories
+    Facts,
+    /// Turns of past chats
+    Turns,
+    /// Both
+    All,
 }
 
 #[derive(Debug, Subcommand)]

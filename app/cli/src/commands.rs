@@ -13,9 +13,11 @@ mod ask;
 mod chat;
 mod chats;
 mod engine;
+mod memory;
 mod models;
 mod profile;
 mod pull;
+mod recall;
 mod serve;
 mod settings;
 mod status;
@@ -30,6 +32,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Ask(args) => ask::run(&profile, args, output).await,
         Command::Chat(args) => chat::run(&profile, args, output).await,
         Command::Chats(args) => chats::run(&profile, args, output).await,
+        Command::Memory(args) => memory::run(&profile, args, output).await,
+        Command::Recall(args) => recall::run(&profile, args, output).await,
         Command::Models(args) => models::run(&profile, args, output).await,
         Command::Status => status::run(&profile, output).await,
         Command::Serve(args) => serve::run(&profile, args, output).await,

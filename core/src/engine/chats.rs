@@ -1,9 +1,13 @@
 //! Chats as things: listing, finding, naming, removing, moving.
 
+mod lines;
+
+pub(super) use lines::time_ms as moment_ms;
+
 use std::io::{BufRead, Cursor};
 use std::path::PathBuf;
 
-use hearth_store::{ChatQuery, ChatSelection, ImportReport, SearchQuery};
+use hearth_store::{ChatQuery, ChatSelection, ChatSummary, ImportReport, SearchQuery, StoreError};
 
 use super::convert::ChatChoices;
 use super::{Engine, Result, convert, io_error};
@@ -25,13 +29,15 @@ pub enum ImportSource {
 /// The form of imported chats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ImportFormat {
-    /// Whichever it is: ChatGPT's is a list, ours an object.
+    /// Whichever it is: ChatGPT's is a list, ours an object, lines are an object each.
     #[default]
     Auto,
     /// Our own export.
     Hearth,
     /// ChatGPT's `conversations.json`.
     ChatGpt,
+    /// One turn a line, as JSON: `chat`, `turn`, `speaker`, `time`, `text` and perhaps `caption`.
+    Lines,
 }
 
 impl Engine {
@@ -42,7 +48,7 @@ impl Engine {
             let chats = self.inner.chats.memory().chats();
             chats
                 .into_iter()
-                .map(|(chat, count)| convert::chat(chat, count as u64, true))
+                .map(|(chat, count)| convert::chat(chat, count as u64, true, false))
                 .collect()
         };
         // Incognito chats stand among the others: take enough of the store's for any place they may have.
@@ -56,11 +62,18 @@ impl Engine {
             .inner
             .chats
             .store()
-            .run(move |store| store.chats(&query))
+            .run(move |store| {
+                let listed = store.chats(&query)?;
+                let view = |summary: ChatSummary| {
+                    let memory = store.chat_memory(summary.chat.id)?;
+                    Ok(convert::chat(summary.chat, summary.messages, false, memory))
+                };
+                listed
+                    .into_iter()
+                    .map(view)
+                    .collect::<std::result::Result<Vec<_>, StoreError>>()
+            })
             .await?;
-        let stored = stored
-            .into_iter()
-            .map(|summary| convert::chat(summary.chat, summary.messages, false));
         let mut chats: Vec<Chat> = memory.into_iter().chain(stored).collect();
         chats.sort_by_key(|chat| std::cmp::Reverse(chat.updated_at_ms));
         Ok(chats.into_iter().skip(offset - skipped).take(limit).collect())
@@ -115,14 +128,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes a chat's instructions or model; an empty text removes the chat's own.
+    /// Changes a chat's instructions or model; an empty text removes the chat's own. Switches memory on or off for it:
+    /// off, its turns are not recalled and nothing is drawn from it; what was drawn before stays.
+    ///
+    /// Errors: [`EngineError::InvalidRequest`] for memory in an incognito chat.
     pub async fn configure_chat(
         &self,
         chat: ChatId,
         system: Option<String>,
         model: Option<String>,
+        memory: Option<bool>,
     ) -> Result<Chat> {
         let id = chat.into();
+        let incognito = self.inner.chats.memory().has_chat(id);
+        if incognito && memory == Some(true) {
+            return Err(EngineError::InvalidRequest(
+                "an incognito chat is never remembered".into(),
+            ));
+        }
         if let Some(model) = model.as_deref().filter(|model| !model.is_empty()) {
             self.inner.models.ready(model)?;
         }
@@ -135,6 +158,10 @@ impl Engine {
             .chats
             .change(id, None, Some(choices.put_into(&metadata)), self.now_ms())
             .await?;
+        if let Some(on) = memory.filter(|_| !incognito) {
+            let set = move |store: &mut hearth_store::Store| store.set_chat_memory(id, on);
+            self.inner.chats.store().run(set).await?;
+        }
         self.tell(EngineEvent::ChatsChanged { chat: Some(chat) });
         self.inner.chats.chat_view(id).await
     }
@@ -187,8 +214,14 @@ impl Engine {
         String::from_utf8(document).map_err(|_| EngineError::Internal("the export is not text".into()))
     }
 
-    /// Takes in chats, all or nothing; what is here already is not doubled.
-    pub async fn import_chats(&self, source: ImportSource, format: ImportFormat) -> Result<ImportReport> {
+    /// Takes in chats, all or nothing; what is here already is not doubled. With `remember`, memories are drawn from them
+    /// in idle moments, as from chats held here; else they are only found by recall.
+    pub async fn import_chats(
+        &self,
+        source: ImportSource,
+        format: ImportFormat,
+        remember: bool,
+    ) -> Result<ImportReport> {
         let now_ms = self.now_ms();
         let mut reader: Box<dyn BufRead + Send> = match source {
             ImportSource::Text(text) => Box::new(Cursor::new(text)),
@@ -200,22 +233,44 @@ impl Engine {
                 return Err(EngineError::InvalidRequest("the path must be absolute".into()));
             }
         };
+        let format = match format {
+            ImportFormat::Auto if first_byte(&mut *reader) == Some(b'[') => ImportFormat::ChatGpt,
+            ImportFormat::Auto if lines::begins(first_line(&mut *reader)) => ImportFormat::Lines,
+            ImportFormat::Auto => ImportFormat::Hearth,
+            known => known,
+        };
+        if format == ImportFormat::Lines {
+            let document = tokio::task::spawn_blocking(move || lines::to_document(reader));
+            let document = document
+                .await
+                .unwrap_or_else(|_| Err(EngineError::Internal("reading chats panicked".into())))?;
+            reader = Box::new(Cursor::new(document));
+        }
         let import = move |store: &mut hearth_store::Store| {
-            let chatgpt = match format {
-                ImportFormat::Hearth => false,
-                ImportFormat::ChatGpt => true,
-                ImportFormat::Auto => first_byte(&mut *reader) == Some(b'['),
-            };
-            if chatgpt {
+            if format == ImportFormat::ChatGpt {
                 store.import_chatgpt(&mut reader, now_ms)
             } else {
                 store.import_chats(&mut reader, now_ms)
             }
         };
         let report = self.inner.chats.store().run(import).await?;
+        if remember {
+            self.note_import().await?;
+        }
+        self.inner.idle.wake();
         self.tell(EngineEvent::ChatsChanged { chat: None });
         Ok(report)
     }
+}
+
+/// The first line, as far as one read gives it, left in the reader.
+fn first_line(reader: &mut dyn BufRead) -> &[u8] {
+    let chunk = reader.fill_buf().unwrap_or_default();
+    let end = chunk
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(chunk.len());
+    &chunk[..end]
 }
 
 /// The first byte that is not white space, left in the reader.

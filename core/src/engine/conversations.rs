@@ -87,14 +87,14 @@ impl Conversations {
     /// A chat as faces see it.
     pub(super) async fn chat_view(&self, id: ChatId) -> Result<types::Chat> {
         let incognito = self.memory().has_chat(id);
-        let (chat, count) = self
+        let (chat, count, remembered) = self
             .on_chat(
                 id,
-                |memory| memory.chat(id).map(|(chat, count)| (chat, count as u64)),
-                move |store| Ok((store.chat(id)?, store.message_count(id)?)),
+                |memory| memory.chat(id).map(|(chat, count)| (chat, count as u64, false)),
+                move |store| Ok((store.chat(id)?, store.message_count(id)?, store.chat_memory(id)?)),
             )
             .await?;
-        Ok(convert::chat(chat, count, incognito))
+        Ok(convert::chat(chat, count, incognito, remembered))
     }
 
     pub(super) async fn change(
@@ -125,7 +125,12 @@ impl Conversations {
         if self.memory().delete_chat(id) {
             return Ok(());
         }
-        self.store.run(move |store| store.delete_chat(id)).await
+        self.store
+            .run(move |store| {
+                store.delete_chat(id)?;
+                super::memory::forget_chat(store, id)
+            })
+            .await
     }
 
     pub(super) async fn append(&self, new: NewMessage) -> Result<Message> {

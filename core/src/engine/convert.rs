@@ -107,7 +107,7 @@ impl ChatChoices {
     }
 }
 
-pub(super) fn chat(chat: store::Chat, message_count: u64, incognito: bool) -> Chat {
+pub(super) fn chat(chat: store::Chat, message_count: u64, incognito: bool, memory: bool) -> Chat {
     let choices = ChatChoices::of(&chat.metadata);
     Chat {
         id: chat.id.into(),
@@ -119,6 +119,7 @@ pub(super) fn chat(chat: store::Chat, message_count: u64, incognito: bool) -> Ch
         updated_at_ms: chat.updated_at_ms,
         message_count: u32::try_from(message_count).unwrap_or(u32::MAX),
         incognito,
+        memory,
     }
 }
 

@@ -47,6 +47,8 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Result<Completion> {
         let asked = Instant::now();
+        // Work for idle moments gives way from here on.
+        let _waits = self.inner.idle.person_waits();
         check_sampling(&params.sampling)?;
         check_stop(&params.stop)?;
         check_format(&params.format)?;

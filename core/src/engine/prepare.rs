@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::memory::{Told, TurnMemory};
 use super::outbox::{Outbox, Progress};
 use super::{Engine, Result};
 use crate::context::{self, Budget, HistoryMessage, HistoryTurn, PlanError};
@@ -14,7 +15,9 @@ use crate::host::port::{ChatModel, Generation, LoadRequest, PromptMessage};
 use crate::host::{Lease, Wanted};
 use crate::models::Task;
 use crate::settings::check_sampling;
-use crate::types::{ContextReport, EngineEvent, ReplyMetadata, ResponseFormat, Role, Sampling, TurnOptions};
+use crate::types::{
+    ContextReport, EngineEvent, MemoryReport, ReplyMetadata, ResponseFormat, Role, Sampling, TurnOptions,
+};
 
 /// What is to be answered.
 pub(super) struct Question {
@@ -22,6 +25,8 @@ pub(super) struct Question {
     pub(super) system: Option<String>,
     /// The branch, the message to answer last.
     pub(super) history: Vec<HistoryMessage>,
+    /// What is remembered and fits it.
+    pub(super) memory: TurnMemory,
     /// How the reply before this one came to be.
     pub(super) earlier: Option<ReplyMetadata>,
     /// Choices for this answer; the model named here is taken.
@@ -36,6 +41,7 @@ pub(super) struct Prepared {
     pub(super) model: String,
     pub(super) generation: Generation,
     pub(super) context: ContextReport,
+    pub(super) memory: MemoryReport,
     pub(super) load_ms: f64,
     pub(super) asked: Instant,
 }
@@ -137,6 +143,7 @@ impl Engine {
         let Question {
             system,
             history,
+            memory,
             earlier,
             options,
             session,
@@ -146,18 +153,31 @@ impl Engine {
             .map(|earlier| earlier.context);
         let max_tokens = options.max_tokens.or(settings.max_reply_tokens);
         let reasoning = options.reasoning.unwrap_or(true);
+        let budgets = self.memory_budgets(model.window());
         let fit = tokio::task::spawn_blocking(move || {
             let budget = Budget::new(model.window(), max_tokens);
-            fit(
-                &*model,
-                system.as_deref(),
-                history,
-                earlier.as_ref(),
-                budget,
-                reasoning,
-            )
+            let told = memory.within(budgets, |text| model.count_tokens(text));
+            let fit = |told: &Told| {
+                let (system, history) = told.put_into(system.clone(), history.clone());
+                fit(
+                    &*model,
+                    system.as_deref(),
+                    history,
+                    earlier.as_ref(),
+                    budget,
+                    reasoning,
+                )
+            };
+            match fit(&told) {
+                // What is said comes before what is remembered.
+                Err(EngineError::ContextTooLarge { .. }) if !told.is_empty() => {
+                    let nothing = Told::default();
+                    fit(&nothing).map(|(tokens, context)| (tokens, context, nothing.report))
+                }
+                fitted => fitted.map(|(tokens, context)| (tokens, context, told.report)),
+            }
         });
-        let (tokens, context) = fit
+        let (tokens, context, memory) = fit
             .await
             .unwrap_or_else(|_| Err(EngineError::Internal("making the prompt panicked".into())))?;
         let room = context.window.saturating_sub(context.prompt_tokens);
@@ -178,6 +198,7 @@ impl Engine {
             model: wanted.id,
             generation,
             context,
+            memory,
             load_ms,
             asked,
         })

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::Answering;
 use super::convert::{self, ChatChoices};
+use super::memory::{self, Remembering};
 use super::outbox::{Outbox, Progress};
 use super::prepare::{Prepared, Question};
 use super::{Engine, Result};
@@ -19,8 +20,8 @@ use crate::error::EngineError;
 use crate::host::port::{Generated, GenerationEvent};
 use crate::title;
 use crate::types::{
-    ChatEvent, EditParams, Edited, EngineEvent, FinishReason, Message, MessageId, RegenerateParams,
-    ReplyMetadata, Role, SendParams, Timings, TurnOptions, Usage,
+    ChatEvent, ContextReport, EditParams, Edited, EngineEvent, FinishReason, MemoryReport, Message,
+    MessageId, RegenerateParams, ReplyMetadata, Role, SendParams, Timings, TurnOptions, Usage,
 };
 
 /// How often a growing answer is saved; a crash loses no more than this and one save.
@@ -40,7 +41,12 @@ enum Asked {
 /// The chat it is asked in.
 enum Place {
     Existing(store::ChatId),
-    New { choices: ChatChoices, incognito: bool },
+    New {
+        choices: ChatChoices,
+        incognito: bool,
+        /// Whether it is remembered.
+        memory: bool,
+    },
 }
 
 /// A message and its answer, as stored.
@@ -75,11 +81,17 @@ impl Engine {
                 model,
                 options,
                 incognito,
+                memory,
             } = params;
             check_text(&text)?;
+            if incognito && memory == Some(true) {
+                let reason = "an incognito chat is never remembered";
+                return Err(EngineError::InvalidRequest(reason.into()));
+            }
             let place = match chat {
-                Some(_) if system.is_some() || model.is_some() || incognito => {
-                    let reason = "system, model and incognito are for new chats; configure this one instead";
+                Some(_) if system.is_some() || model.is_some() || incognito || memory.is_some() => {
+                    let reason =
+                        "system, model, memory and incognito are for new chats; configure this one instead";
                     return Err(EngineError::InvalidRequest(reason.into()));
                 }
                 Some(chat) => Place::Existing(chat.into()),
@@ -91,6 +103,7 @@ impl Engine {
                 None => Place::New {
                     choices: ChatChoices { system, model },
                     incognito,
+                    memory: memory.unwrap_or(!incognito),
                 },
             };
             let parent = match (&place, parent) {
@@ -203,6 +216,8 @@ impl Engine {
         events: mpsc::Sender<ChatEvent>,
         cancel: CancellationToken,
     ) -> Result<Answered> {
+        // Work for idle moments gives way from here on.
+        let _waits = self.inner.idle.person_waits();
         let chats = &self.inner.chats;
         let mut outbox = Outbox::new(events);
         let mut answering = None;
@@ -224,18 +239,36 @@ impl Engine {
             ) => chats.branch(*chat, Some(*leaf)).await?,
             _ => Vec::new(),
         };
+        let remembering = self.remembering(&place).await?;
+        let said = match &asked {
+            Asked::New { text, .. } => text.as_str(),
+            Asked::Stored(_) => branch.last().map_or("", |message| message.text.as_str()),
+        };
+        let mut by_the_way = None;
+        match memory::command(said) {
+            Some(memory::Command::Remember { fact, alone: false }) => by_the_way = Some(fact),
+            Some(command) => {
+                return self
+                    .obey_in_chat(place, asked, command, remembering, answering, outbox, cancel)
+                    .await;
+            }
+            None => {}
+        }
         let session = match &place {
             Place::Existing(chat) => Some(crate::types::ChatId::from(*chat).as_u128() as u64),
             Place::New { .. } => None,
         };
         options.model = options.model.or_else(|| choices.model.clone());
+        let memory = self.turn_memory(remembering, &branch, said).await?;
         let question = Question {
             system: self.system_prompt(&choices, &branch),
             earlier: branch
                 .iter()
                 .rev()
-                .find_map(|message| convert::reply_metadata(&message.metadata)),
+                .filter_map(|message| convert::reply_metadata(&message.metadata))
+                .find(|earlier| earlier.model != memory::ANSWERED_BY),
             history: history(&branch, &asked),
+            memory,
             options,
             session,
         };
@@ -243,40 +276,21 @@ impl Engine {
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
-        let (chat, new_chat) = match place {
-            Place::Existing(chat) => (chat, false),
-            Place::New { choices, incognito } => {
-                let title = if let Asked::New { text, .. } = &asked {
-                    title::from_message(text)
-                } else {
-                    String::new()
-                };
-                let metadata = choices.put_into(&Value::Null);
-                let chat = chats
-                    .create(
-                        NewChat {
-                            title,
-                            created_at_ms: self.now_ms(),
-                            metadata,
-                        },
-                        incognito,
-                    )
-                    .await?;
-                prepared.generation.session = Some(crate::types::ChatId::from(chat.id).as_u128() as u64);
-                (chat.id, true)
+        let (chat, new_chat, answering) = self.enter(place, &asked, answering, &cancel).await?;
+        prepared.generation.session = Some(crate::types::ChatId::from(chat).as_u128() as u64);
+        let question = self.store_question(chat, asked).await;
+        let kept = match (by_the_way.filter(|_| remembering == Remembering::Yes), &question) {
+            (Some(fact), Ok(question)) => self.keep_by_the_way(fact, chat, *question).await,
+            _ => Ok(MemoryReport::default()),
+        };
+        let begun = match (question, kept) {
+            (Ok(question), Ok(kept)) => {
+                prepared.memory.kept = kept.kept;
+                let reply = self.store_beginning(chat, question, &prepared).await;
+                reply.map(|reply| (question, reply))
             }
+            (Err(error), _) | (_, Err(error)) => Err(error),
         };
-        let answering = match answering {
-            Some(answering) => answering,
-            None => match self.inner.active.begin(chat.into(), cancel.clone()) {
-                Ok(answering) => answering,
-                Err(error) => {
-                    let _ = chats.delete(chat).await;
-                    return Err(error);
-                }
-            },
-        };
-        let begun = self.store_beginning(chat, asked, &prepared).await;
         let (question, reply) = match begun {
             Ok(begun) => begun,
             Err(error) => {
@@ -293,16 +307,149 @@ impl Engine {
             reply: reply.id.into(),
             model: prepared.model.clone(),
             context: prepared.context.clone(),
+            memory: prepared.memory.clone(),
         });
         self.tell_chat(chat);
+        self.note_used(&prepared.memory.recalled).await?;
         let written = self
             .write(prepared, reply.id, &mut outbox, cancel, answering)
             .await;
+        if remembering == Remembering::Yes {
+            self.note_growth(chat).await?;
+        }
         self.tell_chat(chat);
         outbox.send_all().await;
         Ok(Answered {
             question,
             reply: chats.view(written?).await?,
+        })
+    }
+
+    /// The chat, made if it is new (true), with the right to answer in it.
+    async fn enter(
+        &self,
+        place: Place,
+        asked: &Asked,
+        answering: Option<Answering>,
+        cancel: &CancellationToken,
+    ) -> Result<(store::ChatId, bool, Answering)> {
+        let chats = &self.inner.chats;
+        let (chat, is_new) = match place {
+            Place::Existing(chat) => (chat, false),
+            Place::New {
+                choices,
+                incognito,
+                memory,
+            } => {
+                let title = if let Asked::New { text, .. } = asked {
+                    title::from_message(text)
+                } else {
+                    String::new()
+                };
+                let new = NewChat {
+                    title,
+                    created_at_ms: self.now_ms(),
+                    metadata: choices.put_into(&Value::Null),
+                };
+                let chat = chats.create(new, incognito).await?;
+                if !memory && !incognito {
+                    let off = move |store: &mut store::Store| store.set_chat_memory(chat.id, false);
+                    chats.store().run(off).await?;
+                }
+                (chat.id, true)
+            }
+        };
+        let answering = match answering {
+            Some(answering) => answering,
+            None => match self.inner.active.begin(chat.into(), cancel.clone()) {
+                Ok(answering) => answering,
+                Err(error) => {
+                    let _ = chats.delete(chat).await;
+                    return Err(error);
+                }
+            },
+        };
+        Ok((chat, is_new, answering))
+    }
+
+    /// Whether memory is at work in a place.
+    async fn remembering(&self, place: &Place) -> Result<Remembering> {
+        let in_store = match place {
+            Place::Existing(chat) if self.inner.chats.memory().has_chat(*chat) => {
+                return Ok(Remembering::Incognito);
+            }
+            Place::New { incognito: true, .. } => return Ok(Remembering::Incognito),
+            Place::New { memory: false, .. } => return Ok(Remembering::Off),
+            Place::New { .. } => None,
+            Place::Existing(chat) => Some(*chat),
+        };
+        let look = move |store: &mut store::Store| {
+            Ok(if store.memory_paused()? {
+                Remembering::Paused
+            } else if in_store.is_some_and(|chat| !store.chat_memory(chat).unwrap_or(false)) {
+                Remembering::Off
+            } else {
+                Remembering::Yes
+            })
+        };
+        self.inner.chats.store().run(look).await
+    }
+
+    /// Does what was said to memory, and stores it with its answer, which no model writes.
+    #[allow(clippy::too_many_arguments, reason = "what a turn has found out so far")]
+    async fn obey_in_chat(
+        &self,
+        place: Place,
+        asked: Asked,
+        command: memory::Command,
+        remembering: Remembering,
+        answering: Option<Answering>,
+        mut outbox: Outbox<ChatEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Answered> {
+        let (chat, _, answering) = self.enter(place, &asked, answering, &cancel).await?;
+        let question = self.store_question(chat, asked).await?;
+        let (text, memory) = self.obey(command, remembering, chat, question).await?;
+        let context = ContextReport::default();
+        let metadata = ReplyMetadata {
+            model: memory::ANSWERED_BY.into(),
+            finish_reason: Some(FinishReason::Stop),
+            usage: Usage::default(),
+            timings: Timings::default(),
+            context: context.clone(),
+            error: None,
+            memory: memory.clone(),
+        };
+        let reply = self
+            .inner
+            .chats
+            .append(NewMessage {
+                chat,
+                parent: Some(question),
+                role: store::Role::Assistant,
+                text: text.clone(),
+                reasoning: String::new(),
+                status: store::MessageStatus::Complete,
+                created_at_ms: self.now_ms(),
+                model: None,
+                metadata: convert::stored_reply_metadata(&metadata),
+            })
+            .await?;
+        drop(answering);
+        outbox.push_event(ChatEvent::Started {
+            chat: chat.into(),
+            message: question.into(),
+            reply: reply.id.into(),
+            model: metadata.model,
+            context,
+            memory,
+        });
+        outbox.push(Progress::Token { text });
+        self.tell_chat(chat);
+        outbox.send_all().await;
+        Ok(Answered {
+            question,
+            reply: self.inner.chats.view(reply).await?,
         })
     }
 
@@ -324,30 +471,13 @@ impl Engine {
         Some(system).filter(|system| !system.trim().is_empty())
     }
 
-    /// Stores the question, if it is new, and an empty reply.
+    /// Stores an empty reply.
     async fn store_beginning(
         &self,
         chat: store::ChatId,
-        asked: Asked,
+        question: store::MessageId,
         prepared: &Prepared,
-    ) -> Result<(store::MessageId, store::Message)> {
-        let question = match asked {
-            Asked::Stored(id) => id,
-            Asked::New { parent, text } => {
-                let new = NewMessage {
-                    chat,
-                    parent,
-                    role: store::Role::User,
-                    text,
-                    reasoning: String::new(),
-                    status: store::MessageStatus::Complete,
-                    created_at_ms: self.now_ms(),
-                    model: None,
-                    metadata: Value::Null,
-                };
-                self.inner.chats.append(new).await?.id
-            }
-        };
+    ) -> Result<store::Message> {
         let metadata = reply_metadata(prepared, None, Usage::default(), Timings::default(), None);
         let new = NewMessage {
             chat,
@@ -360,7 +490,27 @@ impl Engine {
             model: Some(prepared.model.clone()),
             metadata: convert::stored_reply_metadata(&metadata),
         };
-        Ok((question, self.inner.chats.append(new).await?))
+        self.inner.chats.append(new).await
+    }
+
+    /// Stores the question, if it is new.
+    async fn store_question(&self, chat: store::ChatId, asked: Asked) -> Result<store::MessageId> {
+        let (parent, text) = match asked {
+            Asked::Stored(id) => return Ok(id),
+            Asked::New { parent, text } => (parent, text),
+        };
+        let new = NewMessage {
+            chat,
+            parent,
+            role: store::Role::User,
+            text,
+            reasoning: String::new(),
+            status: store::MessageStatus::Complete,
+            created_at_ms: self.now_ms(),
+            model: None,
+            metadata: Value::Null,
+        };
+        Ok(self.inner.chats.append(new).await?.id)
     }
 
     /// Writes the reply and stores it as it grows.
@@ -491,6 +641,7 @@ fn reply_metadata(
         timings,
         context,
         error,
+        memory: prepared.memory.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::{ChatId, FinishReason, MessageId, Timings, Usage};
+use super::{ChatId, FinishReason, MemoryReport, MessageId, Timings, Usage};
 
 /// Who said something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
@@ -75,6 +75,9 @@ pub struct ReplyMetadata {
     pub context: ContextReport,
     /// The error that ended it, as a stable code.
     pub error: Option<String>,
+    /// What it drew on of what is remembered, by identifiers alone.
+    #[serde(default)]
+    pub memory: MemoryReport,
 }
 
 /// What fitted the model's window, and what was left out.
@@ -117,6 +120,8 @@ pub struct Chat {
     pub message_count: u32,
     /// Kept in memory only, and gone when the engine ends.
     pub incognito: bool,
+    /// Whether it is remembered: memories are drawn from it and put before the model in it.
+    pub memory: bool,
 }
 
 /// A chat and one of its branches, from the first message to the leaf.

@@ -78,6 +78,14 @@ identifier! {
     /// Names one message of a chat.
     MessageId
 }
+identifier! {
+    /// Names one memory.
+    MemoryId
+}
+identifier! {
+    /// Names one erasure.
+    ErasureId
+}
 
 #[cfg(test)]
 mod tests {

@@ -39,6 +39,18 @@ pub struct Settings {
     pub threads: Option<u32>,
     /// Unload a model after so many seconds without work; 0 never.
     pub unload_after_seconds: Option<u32>,
+    /// Most memories that stand with a question, 0 to 10; default 5.
+    pub memory_recalled: Option<u32>,
+    /// Most tokens that they take; default 400, and never more than an eighth of the window.
+    pub memory_tokens: Option<u32>,
+    /// Most tokens of the biography in the instructions; default 1,000, never more than an eighth of the window; 0 none.
+    pub biography_tokens: Option<u32>,
+    /// Most memories that are kept; those that were not recalled for longest go first. Default 100,000.
+    pub memory_limit: Option<u32>,
+    /// Draw memories from chats in idle moments; default true.
+    pub memory_extraction: Option<bool>,
+    /// What counts how much when recall ranks; parts that are absent are the engine's.
+    pub recall_weights: Option<serde_json::Value>,
 }
 
 /// Changes to settings: what is absent stays; names in `reset` return to the engine's choice.
@@ -73,6 +85,24 @@ pub struct SettingsChange {
     /// See [`Settings::unload_after_seconds`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unload_after_seconds: Option<u32>,
+    /// See [`Settings::memory_recalled`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_recalled: Option<u32>,
+    /// See [`Settings::memory_tokens`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_tokens: Option<u32>,
+    /// See [`Settings::biography_tokens`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub biography_tokens: Option<u32>,
+    /// See [`Settings::memory_limit`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u32>,
+    /// See [`Settings::memory_extraction`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_extraction: Option<bool>,
+    /// See [`Settings::recall_weights`]; replaces all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall_weights: Option<serde_json::Value>,
     /// Names of settings to return to the engine's choice.
     pub reset: Vec<String>,
 }

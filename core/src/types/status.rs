@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::{ChatId, ModelProfile, ModelTask, ProtectionKind};
+use super::{ChatId, MemoryId, ModelProfile, ModelTask, ProtectionKind};
 
 /// The engine's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -119,6 +119,11 @@ pub enum EngineEvent {
     ChatsChanged {
         /// The chat.
         chat: Option<ChatId>,
+    },
+    /// Memories were made, changed or erased; one memory, or many when absent. Also: remembering was paused or goes on.
+    MemoryChanged {
+        /// The memory.
+        memory: Option<MemoryId>,
     },
     /// A model was pulled, removed, imported, loaded or unloaded.
     ModelsChanged,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::{ChatId, ContextReport, Message, MessageId, ResponseFormat, Sampling, Turn};
+use super::{ChatId, ContextReport, MemoryReport, Message, MessageId, ResponseFormat, Sampling, Turn};
 
 /// Choices for one answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, TS)]
@@ -48,6 +48,9 @@ pub struct SendParams {
     pub options: TurnOptions,
     /// Keep the new chat in memory only.
     pub incognito: bool,
+    /// Whether the new chat is remembered; default true. Never for incognito ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
 }
 
 /// A change to a message.
@@ -77,6 +80,7 @@ pub struct RegenerateParams {
 }
 
 /// What happens while an answer is written, in this order; `token` and `reasoning` repeat.
+#[allow(clippy::large_enum_variant, reason = "there is one beginning in each answer")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum ChatEvent {
@@ -99,6 +103,8 @@ pub enum ChatEvent {
         model: String,
         /// What the model sees of the chat.
         context: ContextReport,
+        /// What it sees of what is remembered.
+        memory: MemoryReport,
     },
     /// Other work is before it.
     Queued {

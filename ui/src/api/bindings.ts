@@ -44,6 +44,36 @@ path: string,
 passphrase: string, };
 
 /**
+ * What is always in context: sentences, each with the memories it was made from.
+ */
+export type Biography = { 
+/**
+ * The sentences, in order.
+ */
+sentences: Array<BiographySentence>, 
+/**
+ * When it was last built; milliseconds since 1970-01-01 UTC.
+ */
+built_at_ms: number | null, 
+/**
+ * It will be built anew in the next idle moment.
+ */
+stale: boolean, };
+
+/**
+ * A sentence of the biography.
+ */
+export type BiographySentence = { 
+/**
+ * The sentence.
+ */
+text: string, 
+/**
+ * The memories it was made from.
+ */
+memories: Array<MemoryId>, };
+
+/**
  * Parameters of [`ChangeProtection`].
  */
 export type ChangeProtectionParams = { 
@@ -95,7 +125,11 @@ message_count: number,
 /**
  * Kept in memory only, and gone when the engine ends.
  */
-incognito: boolean, };
+incognito: boolean, 
+/**
+ * Whether it is remembered: memories are drawn from it and put before the model in it.
+ */
+memory: boolean, };
 
 /**
  * A chat and one of its branches, from the first message to the leaf.
@@ -141,7 +175,11 @@ model: string,
 /**
  * What the model sees of the chat.
  */
-context: ContextReport, } | { "type": "queued", 
+context: ContextReport, 
+/**
+ * What it sees of what is remembered.
+ */
+memory: MemoryReport, } | { "type": "queued", 
 /**
  * How many requests.
  */
@@ -300,7 +338,11 @@ system?: string,
 /**
  * The model.
  */
-model?: string, };
+model?: string, 
+/**
+ * Whether it is remembered: off, nothing is drawn from it and nothing put before the model in it.
+ */
+memory?: boolean, };
 
 /**
  * What fitted the model's window, and what was left out.
@@ -458,7 +500,11 @@ export type EngineEvent = { "type": "chats_changed",
 /**
  * The chat.
  */
-chat: ChatId | null, } | { "type": "models_changed" } | { "type": "model_loading", 
+chat: ChatId | null, } | { "type": "memory_changed", 
+/**
+ * The memory.
+ */
+memory: MemoryId | null, } | { "type": "models_changed" } | { "type": "model_loading", 
 /**
  * The model.
  */
@@ -471,6 +517,234 @@ fraction: number, } | { "type": "settings_changed" } | { "type": "stopping" } | 
  * How many.
  */
 count: number, };
+
+/**
+ * A chat that may be erased.
+ */
+export type EraseChat = { 
+/**
+ * The chat.
+ */
+chat: ChatId, 
+/**
+ * Its name.
+ */
+title: string, 
+/**
+ * Its messages, on all branches.
+ */
+messages: number, 
+/**
+ * It goes unless the person says otherwise.
+ */
+ticked: boolean, };
+
+/**
+ * A memory that may be erased.
+ */
+export type EraseMemory = { 
+/**
+ * The memory.
+ */
+memory: Memory, 
+/**
+ * Why it is among them.
+ */
+why: EraseReason, 
+/**
+ * It goes unless the person says otherwise.
+ */
+ticked: boolean, };
+
+/**
+ * What to erase, and which parts of its preview to leave or take.
+ */
+export type EraseParams = { 
+/**
+ * What.
+ */
+scope: EraseScope, 
+/**
+ * Memories of the preview to keep; older versions that are kept go to review.
+ */
+keep_memories?: Array<MemoryId>, 
+/**
+ * Turns of the preview to keep.
+ */
+keep_turns?: Array<MessageId>, 
+/**
+ * Chats of the preview to keep.
+ */
+keep_chats?: Array<ChatId>, 
+/**
+ * Memories of the preview to take that it did not tick.
+ */
+take_memories?: Array<MemoryId>, 
+/**
+ * Must be true: what is erased can't be brought back.
+ */
+confirm?: boolean, };
+
+/**
+ * What would be erased, part by part.
+ */
+export type ErasePreview = { 
+/**
+ * Memories, those that were asked for first.
+ */
+memories: Array<EraseMemory>, 
+/**
+ * Turns, by chat and time.
+ */
+turns: Array<EraseTurn>, 
+/**
+ * Whole chats.
+ */
+chats: Array<EraseChat>, 
+/**
+ * Memories that come from what goes and from elsewhere too: they stay.
+ */
+spared: Array<MemoryId>, 
+/**
+ * Sentences of the biography that go at once.
+ */
+biography_sentences: number, };
+
+/**
+ * Why something is among what would be erased.
+ */
+export type EraseReason = "asked" | "duplicate" | "older" | "source" | "answer";
+
+/**
+ * What was erased: counts and identifiers alone.
+ */
+export type EraseReceipt = { 
+/**
+ * The erasure.
+ */
+erasure: ErasureId, 
+/**
+ * When, milliseconds since 1970-01-01 UTC.
+ */
+erased_at_ms: number, 
+/**
+ * Memories.
+ */
+memories: number, 
+/**
+ * Turns that were emptied.
+ */
+turns: number, 
+/**
+ * Chats.
+ */
+chats: number, 
+/**
+ * Their messages.
+ */
+messages: number, 
+/**
+ * Titles that said it.
+ */
+titles: number, 
+/**
+ * Entries of the indexes of words.
+ */
+text_entries: number, 
+/**
+ * Vectors.
+ */
+vectors: number, 
+/**
+ * Sentences of the biography.
+ */
+biography_sentences: number, 
+/**
+ * Pieces of work that were to be done on it.
+ */
+jobs: number, 
+/**
+ * Older versions that were kept, to be confirmed now.
+ */
+to_review: Array<MemoryId>, 
+/**
+ * An independent count of what is left agrees.
+ */
+recounted: boolean, 
+/**
+ * The database's log was emptied, too; otherwise another program reads the database, and the engine's end or next
+ * start empties it.
+ */
+log_emptied: boolean, };
+
+/**
+ * What to erase.
+ */
+export type EraseScope = { "what": "items", 
+/**
+ * The memories.
+ */
+memories?: Array<MemoryId>, 
+/**
+ * Turns.
+ */
+turns?: Array<MessageId>, } | { "what": "chats", 
+/**
+ * The chats.
+ */
+chats: Array<ChatId>, } | { "what": "topic", 
+/**
+ * The topic.
+ */
+topic: string, } | { "what": "all" };
+
+/**
+ * A turn that may be erased: the message stays in its place, empty.
+ */
+export type EraseTurn = { 
+/**
+ * The message.
+ */
+message: MessageId, 
+/**
+ * The chat.
+ */
+chat: ChatId, 
+/**
+ * That chat's name.
+ */
+chat_title: string, 
+/**
+ * Who said it.
+ */
+role: Role, 
+/**
+ * What was said.
+ */
+text: string, 
+/**
+ * When, milliseconds since 1970-01-01 UTC.
+ */
+at_ms: number, 
+/**
+ * Why it is among them.
+ */
+why: EraseReason, 
+/**
+ * Memories that stay and lose it as their source.
+ */
+also_source_of: Array<MemoryId>, 
+/**
+ * It goes unless the person says otherwise.
+ */
+ticked: boolean, };
+
+/**
+ * Names one erasure.
+ *
+ * 128 random bits, written as 32 lowercase hexadecimal digits.
+ */
+export type ErasureId = string;
 
 /**
  * Stable names of what can go wrong.
@@ -510,6 +784,19 @@ bytes: number, };
 export type FinishReason = "stop" | "length" | "cancelled";
 
 /**
+ * What "forget …" was found to mean, waiting for the person's word.
+ */
+export type ForgetOffer = { 
+/**
+ * The memories.
+ */
+memories: Array<MemoryId>, 
+/**
+ * Turns that say it without a memory.
+ */
+turns: Array<MessageId>, };
+
+/**
  * Output of [`Search`].
  */
 export type Found = { 
@@ -521,7 +808,7 @@ hits: Array<SearchHit>, };
 /**
  * The form of an imported file.
  */
-export type ImportFormat = "auto" | "hearth" | "chatgpt";
+export type ImportFormat = "auto" | "hearth" | "chatgpt" | "lines";
 
 /**
  * Parameters of [`Import`].
@@ -534,7 +821,11 @@ source: ImportSource,
 /**
  * What.
  */
-format?: ImportFormat, };
+format?: ImportFormat, 
+/**
+ * Draw memories from them in idle moments; default false: they are only found by recall.
+ */
+remember?: boolean, };
 
 /**
  * Where imported chats are.
@@ -676,6 +967,525 @@ profile: ModelProfile,
  * Whether the person chose it rather than the machine's memory.
  */
 profile_overridden: boolean, };
+
+/**
+ * One memory.
+ */
+export type Memory = { 
+/**
+ * Its identifier.
+ */
+id: MemoryId, 
+/**
+ * One short fact.
+ */
+text: string, 
+/**
+ * What it is about.
+ */
+kind: MemoryKind, 
+/**
+ * 0 to 1; 1 when the person wrote or confirmed it.
+ */
+confidence: number, 
+/**
+ * A special category of personal data (GDPR article 9).
+ */
+sensitive: boolean, 
+/**
+ * Since when it holds, where known; milliseconds since 1970-01-01 UTC, as all times here.
+ */
+valid_from_ms: number | null, 
+/**
+ * Until when it held, where known.
+ */
+valid_to_ms: number | null, 
+/**
+ * When it was first kept.
+ */
+created_at_ms: number, 
+/**
+ * When it last changed, or was said again.
+ */
+updated_at_ms: number, 
+/**
+ * Whether it is held to be true.
+ */
+status: MemoryStatus, 
+/**
+ * Who says so.
+ */
+origin: MemoryOrigin, 
+/**
+ * How often it stood before the model.
+ */
+use_count: number, 
+/**
+ * When that was last.
+ */
+last_used_at_ms: number | null, 
+/**
+ * Kept whatever happens, and never fading.
+ */
+pinned: boolean, 
+/**
+ * Where it was said.
+ */
+sources: Array<MemorySource>, };
+
+/**
+ * A memory with its history.
+ */
+export type MemoryDetail = { 
+/**
+ * The memory.
+ */
+memory: Memory, 
+/**
+ * What it took the place of, latest first.
+ */
+earlier: Array<Memory>, 
+/**
+ * What took its place, nearest first.
+ */
+later: Array<Memory>, };
+
+/**
+ * A memory that the person writes.
+ */
+export type MemoryDraft = { 
+/**
+ * One short fact, at most 16 KiB.
+ */
+text: string, 
+/**
+ * What it is about; absent means: told from its words.
+ */
+kind?: MemoryKind, 
+/**
+ * A special category of personal data; absent means: told from its words.
+ */
+sensitive?: boolean, 
+/**
+ * Since when it holds.
+ */
+valid_from_ms?: number, 
+/**
+ * Until when it held.
+ */
+valid_to_ms?: number, 
+/**
+ * Keep it whatever happens.
+ */
+pinned: boolean, };
+
+/**
+ * A correction by the person: what is absent stays. A new text makes a new memory, stated and certain, and the old one
+ * history.
+ */
+export type MemoryEdit = { 
+/**
+ * The memory.
+ */
+memory: MemoryId, 
+/**
+ * What is right.
+ */
+text?: string, 
+/**
+ * What it is about.
+ */
+kind?: MemoryKind, 
+/**
+ * A special category of personal data.
+ */
+sensitive?: boolean, 
+/**
+ * Since when it holds.
+ */
+valid_from_ms?: number, 
+/**
+ * Until when it held.
+ */
+valid_to_ms?: number, };
+
+/**
+ * Parameters of [`PreviewErase`].
+ */
+export type MemoryErasePreviewParams = { 
+/**
+ * What would be erased.
+ */
+scope: EraseScope, };
+
+/**
+ * Names one memory.
+ *
+ * 128 random bits, written as 32 lowercase hexadecimal digits.
+ */
+export type MemoryId = string;
+
+/**
+ * The form of imported memories.
+ */
+export type MemoryImportFormat = "auto" | "hearth" | "facts";
+
+/**
+ * Parameters of [`Import`].
+ */
+export type MemoryImportParams = { 
+/**
+ * Where.
+ */
+source: ImportSource, 
+/**
+ * What.
+ */
+format?: MemoryImportFormat, };
+
+/**
+ * What an import of memories did.
+ */
+export type MemoryImported = { 
+/**
+ * Memories that are new.
+ */
+added: number, 
+/**
+ * Memories that were here already.
+ */
+known: number, 
+/**
+ * Memories left out because they were erased here once.
+ */
+erased: number, };
+
+/**
+ * What became of a memory that was told.
+ */
+export type MemoryKept = { 
+/**
+ * The memory; one that was there already, where it says the same.
+ */
+memory: Memory, 
+/**
+ * It was there already.
+ */
+known: boolean, 
+/**
+ * What it took the place of; kept as history.
+ */
+superseded: Array<MemoryId>, 
+/**
+ * What it contradicts and did not override: the person should say which is right.
+ */
+contradicts: Array<MemoryId>, };
+
+/**
+ * What a memory is about; it decides how contradictions are resolved and how fast it fades.
+ */
+export type MemoryKind = "constraint" | "biography" | "preference" | "event" | "context";
+
+/**
+ * How many memories there are of one kind.
+ */
+export type MemoryKindCount = { 
+/**
+ * The kind.
+ */
+kind: MemoryKind, 
+/**
+ * How many.
+ */
+count: number, };
+
+/**
+ * Which memories to list, newest first. What is absent does not narrow.
+ */
+export type MemoryListParams = { 
+/**
+ * Of this kind.
+ */
+kind?: MemoryKind, 
+/**
+ * With this status.
+ */
+state?: MemoryState, 
+/**
+ * With these letters in its text, whatever their case.
+ */
+text?: string, 
+/**
+ * Said in this chat.
+ */
+chat?: ChatId, 
+/**
+ * Sensitive ones only, or the others only.
+ */
+sensitive?: boolean, 
+/**
+ * Pinned ones only, or the others only.
+ */
+pinned?: boolean, 
+/**
+ * At most so many, at most and by default 1,000.
+ */
+limit?: number, 
+/**
+ * Leave out so many.
+ */
+offset?: number, };
+
+/**
+ * Memories, and how many there are.
+ */
+export type MemoryListed = { 
+/**
+ * The memories.
+ */
+memories: Array<Memory>, 
+/**
+ * How many there are, the limit aside.
+ */
+total: number, };
+
+/**
+ * Who says so.
+ */
+export type MemoryOrigin = "stated" | "extracted" | "imported";
+
+/**
+ * Parameters that name a memory.
+ */
+export type MemoryParams = { 
+/**
+ * The memory.
+ */
+memory: MemoryId, };
+
+/**
+ * Parameters of [`Pin`].
+ */
+export type MemoryPinParams = { 
+/**
+ * The memory.
+ */
+memory: MemoryId, 
+/**
+ * False lets it loose.
+ */
+pinned?: boolean, };
+
+/**
+ * A question to the person about a memory.
+ */
+export type MemoryQuestion = { 
+/**
+ * The memory.
+ */
+memory: Memory, 
+/**
+ * What it contradicts, where that is why it is asked.
+ */
+contradicts: Memory | null, 
+/**
+ * The question, in a sentence.
+ */
+question: string, };
+
+/**
+ * What stood before the model of what is remembered, by identifiers alone: what is erased leaves no words here.
+ */
+export type MemoryReport = { 
+/**
+ * Memories that stood with the question, best first.
+ */
+recalled: Array<MemoryId>, 
+/**
+ * Memories that the biography was made from, where it stood in the instructions.
+ */
+biography: Array<MemoryId>, 
+/**
+ * Tokens of both.
+ */
+tokens: number, 
+/**
+ * Memories that were kept because the person said so in this turn.
+ */
+kept: Array<MemoryId>, 
+/**
+ * What is to be erased once the person says so: "forget my dog" was answered.
+ */
+forget?: ForgetOffer, };
+
+/**
+ * Parameters of [`Review`].
+ */
+export type MemoryReviewParams = { 
+/**
+ * Whatever was asked lately.
+ */
+now?: boolean, };
+
+/**
+ * Output of [`Review`].
+ */
+export type MemoryReviewed = { 
+/**
+ * The question; none when there is nothing to ask now.
+ */
+question: MemoryQuestion | null, };
+
+/**
+ * Parameters of [`Search`].
+ */
+export type MemorySearchParams = { 
+/**
+ * What to look for.
+ */
+text: string, 
+/**
+ * At most so many, 1 to 1,000; default 10.
+ */
+limit?: number, };
+
+/**
+ * A turn that a memory was drawn from.
+ */
+export type MemorySource = { 
+/**
+ * The chat.
+ */
+chat: ChatId, 
+/**
+ * That chat's name; none when it is not here.
+ */
+chat_title: string | null, 
+/**
+ * The message.
+ */
+message: MessageId, 
+/**
+ * When it was said, milliseconds since 1970-01-01 UTC; none when the message is not here.
+ */
+at_ms: number | null, };
+
+/**
+ * A status without its details, to choose by.
+ */
+export type MemoryState = "active" | "superseded" | "review";
+
+/**
+ * How much is remembered, and how far the work on it is.
+ */
+export type MemoryStats = { 
+/**
+ * Nothing is drawn from chats nor put before a model.
+ */
+paused: boolean, 
+/**
+ * Memories.
+ */
+memories: number, 
+/**
+ * Held to be true.
+ */
+active: number, 
+/**
+ * Kept as history.
+ */
+superseded: number, 
+/**
+ * Waiting for the person's word.
+ */
+review: number, 
+/**
+ * Sensitive ones.
+ */
+sensitive: number, 
+/**
+ * Pinned ones.
+ */
+pinned: number, 
+/**
+ * By kind.
+ */
+kinds: Array<MemoryKindCount>, 
+/**
+ * Turns of chats that recall looks through.
+ */
+turns: number, 
+/**
+ * The model that embeds; none when none is here, so that recall compares words alone.
+ */
+embedding_model: string | null, 
+/**
+ * Memories and turns that wait for their vector.
+ */
+not_embedded: number, 
+/**
+ * Memories are drawn from chats in idle moments.
+ */
+extraction: boolean, 
+/**
+ * The model that judges what of a chat is worth keeping; none where rules alone decide, as for a model that is too
+ * small for it.
+ */
+extraction_model: string | null, 
+/**
+ * Pieces of work that wait for an idle moment.
+ */
+jobs: number, 
+/**
+ * Sentences of the biography.
+ */
+biography_sentences: number, };
+
+/**
+ * Whether a memory is held to be true.
+ */
+export type MemoryStatus = { "state": "active" } | { "state": "superseded", 
+/**
+ * What took its place, if that is still there.
+ */
+by: MemoryId | null, } | { "state": "review" };
+
+/**
+ * What idle work did.
+ */
+export type MemoryWorked = { 
+/**
+ * Memories and turns that got a vector.
+ */
+embedded: number, 
+/**
+ * Chats from which memories were drawn.
+ */
+mined: number, 
+/**
+ * Memories that are new.
+ */
+added: number, 
+/**
+ * Memories that were said again.
+ */
+reinforced: number, 
+/**
+ * Memories that became history.
+ */
+superseded: number, 
+/**
+ * The biography was built anew.
+ */
+biography: boolean, 
+/**
+ * Jobs that failed, to be tried again later.
+ */
+failed: number, 
+/**
+ * What waits still.
+ */
+jobs: number, };
 
 /**
  * One message, with what a face needs to show its place in the tree of branches.
@@ -946,6 +1756,112 @@ export type Pulled = {
 models: Array<ModelSummary>, };
 
 /**
+ * One memory or turn that recall found.
+ */
+export type RecallHit = { "source": "memory", 
+/**
+ * Higher is better; comparable within one question only.
+ */
+score: number, 
+/**
+ * The memory.
+ */
+memory: Memory, } | { "source": "turn", 
+/**
+ * Higher is better; comparable within one question only.
+ */
+score: number, 
+/**
+ * The turn.
+ */
+turn: RecalledTurn, };
+
+/**
+ * What recall looks through.
+ */
+export type RecallOver = "facts" | "turns" | "all";
+
+/**
+ * A question to what is remembered.
+ */
+export type RecallParams = { 
+/**
+ * The question.
+ */
+query: string, 
+/**
+ * What was said before it, oldest first; the last three count.
+ */
+previous: Array<string>, 
+/**
+ * What to look through.
+ */
+over: RecallOver, 
+/**
+ * At most so many, 1 to 1,000; default 10.
+ */
+limit?: number, 
+/**
+ * Only in these chats, and in what was drawn from them.
+ */
+chats?: Array<ChatId>, 
+/**
+ * The time at which it is asked, for `last spring` and the like; absent means now.
+ */
+now_ms?: number, };
+
+/**
+ * What was found.
+ */
+export type Recalled = { 
+/**
+ * The best first.
+ */
+hits: Array<RecallHit>, 
+/**
+ * The model that compared meanings; none where words alone were compared, as no model that embeds is here or
+ * nothing has been embedded by it yet.
+ */
+embedding_model: string | null, };
+
+/**
+ * A turn of a chat that recall found.
+ */
+export type RecalledTurn = { 
+/**
+ * The message.
+ */
+message: MessageId, 
+/**
+ * What an imported file called it.
+ */
+name: string | null, 
+/**
+ * The chat.
+ */
+chat: ChatId, 
+/**
+ * That chat's title; what an imported file called it.
+ */
+chat_title: string, 
+/**
+ * Who said it.
+ */
+role: Role, 
+/**
+ * Who said it, by name, where that is known.
+ */
+speaker: string | null, 
+/**
+ * When, milliseconds since 1970-01-01 UTC.
+ */
+at_ms: number, 
+/**
+ * What was said.
+ */
+text: string, };
+
+/**
  * An answer to write anew.
  */
 export type RegenerateParams = { 
@@ -1007,7 +1923,11 @@ context: ContextReport,
 /**
  * The error that ended it, as a stable code.
  */
-error: string | null, };
+error: string | null, 
+/**
+ * What it drew on of what is remembered, by identifiers alone.
+ */
+memory: MemoryReport, };
 
 /**
  * The form the reply must have.
@@ -1163,7 +2083,11 @@ options: TurnOptions,
 /**
  * Keep the new chat in memory only.
  */
-incognito: boolean, };
+incognito: boolean, 
+/**
+ * Whether the new chat is remembered; default true. Never for incognito ones.
+ */
+memory?: boolean, };
 
 /**
  * Parameters of [`SetHead`].
@@ -1217,7 +2141,31 @@ threads: number | null,
 /**
  * Unload a model after so many seconds without work; 0 never.
  */
-unload_after_seconds: number | null, };
+unload_after_seconds: number | null, 
+/**
+ * Most memories that stand with a question, 0 to 10; default 5.
+ */
+memory_recalled: number | null, 
+/**
+ * Most tokens that they take; default 400, and never more than an eighth of the window.
+ */
+memory_tokens: number | null, 
+/**
+ * Most tokens of the biography in the instructions; default 1,000, never more than an eighth of the window; 0 none.
+ */
+biography_tokens: number | null, 
+/**
+ * Most memories that are kept; those that were not recalled for longest go first. Default 100,000.
+ */
+memory_limit: number | null, 
+/**
+ * Draw memories from chats in idle moments; default true.
+ */
+memory_extraction: boolean | null, 
+/**
+ * What counts how much when recall ranks; parts that are absent are the engine's.
+ */
+recall_weights: JsonValue | null, };
 
 /**
  * Changes to settings: what is absent stays; names in `reset` return to the engine's choice.
@@ -1259,6 +2207,30 @@ threads?: number,
  * See [`Settings::unload_after_seconds`].
  */
 unload_after_seconds?: number, 
+/**
+ * See [`Settings::memory_recalled`].
+ */
+memory_recalled?: number, 
+/**
+ * See [`Settings::memory_tokens`].
+ */
+memory_tokens?: number, 
+/**
+ * See [`Settings::biography_tokens`].
+ */
+biography_tokens?: number, 
+/**
+ * See [`Settings::memory_limit`].
+ */
+memory_limit?: number, 
+/**
+ * See [`Settings::memory_extraction`].
+ */
+memory_extraction?: boolean, 
+/**
+ * See [`Settings::recall_weights`]; replaces all of it.
+ */
+recall_weights?: JsonValue, 
 /**
  * Names of settings to return to the engine's choice.
  */
@@ -1473,6 +2445,24 @@ export interface Methods {
   "models.import": { params: ModelImportParams; event: PullProgress; output: ModelSummary };
   "models.use": { params: ModelParams; event: NoEvent; output: ModelSummary };
   "models.unload": { params: ModelParams; event: NoEvent; output: Empty };
+  "memory.add": { params: MemoryDraft; event: NoEvent; output: MemoryKept };
+  "memory.list": { params: MemoryListParams; event: NoEvent; output: MemoryListed };
+  "memory.show": { params: MemoryParams; event: NoEvent; output: MemoryDetail };
+  "memory.search": { params: MemorySearchParams; event: NoEvent; output: Recalled };
+  "memory.edit": { params: MemoryEdit; event: NoEvent; output: Memory };
+  "memory.confirm": { params: MemoryParams; event: NoEvent; output: MemoryKept };
+  "memory.pin": { params: MemoryPinParams; event: NoEvent; output: Memory };
+  "memory.erase_preview": { params: MemoryErasePreviewParams; event: NoEvent; output: ErasePreview };
+  "memory.erase": { params: EraseParams; event: NoEvent; output: EraseReceipt };
+  "memory.export": { params: Empty; event: ExportEvent; output: Exported };
+  "memory.import": { params: MemoryImportParams; event: NoEvent; output: MemoryImported };
+  "memory.pause": { params: Empty; event: NoEvent; output: Empty };
+  "memory.resume": { params: Empty; event: NoEvent; output: Empty };
+  "memory.stats": { params: Empty; event: NoEvent; output: MemoryStats };
+  "memory.bio": { params: Empty; event: NoEvent; output: Biography };
+  "memory.review": { params: MemoryReviewParams; event: NoEvent; output: MemoryReviewed };
+  "memory.work": { params: Empty; event: NoEvent; output: MemoryWorked };
+  "recall": { params: RecallParams; event: NoEvent; output: Recalled };
   "settings.get": { params: Empty; event: NoEvent; output: Settings };
   "settings.set": { params: SettingsChange; event: NoEvent; output: Settings };
   "profile.change_protection": { params: ChangeProtectionParams; event: NoEvent; output: Empty };

@@ -22,6 +22,7 @@ use super::embeddings_request::{EmbeddingsRequest, response};
 use super::engine::Engine;
 use super::error::HttpError;
 use super::guard::{check_origin, check_token};
+use super::memory;
 use super::server::HttpOptions;
 
 /// How long `/health` waits for the engine.
@@ -45,7 +46,7 @@ impl App {
     }
 
     /// A place among the requests being worked on, or 503.
-    fn slot(&self) -> Result<OwnedSemaphorePermit, HttpError> {
+    pub(super) fn slot(&self) -> Result<OwnedSemaphorePermit, HttpError> {
         Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
             let message = "Too many requests are being answered at once. Try again in a few seconds.";
             HttpError::busy(message)
@@ -61,6 +62,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(one_model))
         .route("/v1/chat/completions", post(completions))
         .route("/v1/embeddings", post(embeddings))
+        .merge(memory::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
@@ -96,7 +98,14 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 
 /// Unknown addresses are not logged: they are someone else's text.
 fn known_path(path: &str) -> &str {
-    let known = ["/health", "/v1/models", "/v1/chat/completions", "/v1/embeddings"];
+    let known = [
+        "/health",
+        "/v1/models",
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/memory",
+        "/recall",
+    ];
     known
         .into_iter()
         .find(|known| path.starts_with(known))
@@ -187,7 +196,7 @@ async fn embeddings(State(app): State<Arc<App>>, body: Body) -> Result<Json<Valu
 /// A place for the request and then its body: what bodies take in memory is limited by the number of places.
 ///
 /// Without a place the body is thrown away as it comes.
-async fn admit(app: &App, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), HttpError> {
+pub(super) async fn admit(app: &App, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), HttpError> {
     match app.slot() {
         Ok(slot) => Ok((read_body(app, body, app.options.limits.body_bytes).await?, slot)),
         Err(busy) => {

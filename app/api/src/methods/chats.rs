@@ -25,7 +25,7 @@ method! {
     Rename, "chats.rename", RenameParams, NoEvent, Empty
 }
 method! {
-    /// Changes a chat's instructions or model.
+    /// Changes a chat's instructions or model, or switches memory off or on for it.
     Configure, "chats.configure", ConfigureParams, NoEvent, Chat
 }
 method! {
@@ -41,7 +41,7 @@ method! {
     Export, "chats.export", ExportParams, ExportEvent, Exported
 }
 method! {
-    /// Reads chats from a file: Hearth's own export or ChatGPT's `conversations.json`.
+    /// Reads chats from a file: Hearth's own export, ChatGPT's `conversations.json`, or one turn a line.
     Import, "chats.import", ImportParams, NoEvent, Imported
 }
 
@@ -122,6 +122,9 @@ pub struct ConfigureParams {
     /// The model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Whether it is remembered: off, nothing is drawn from it and nothing put before the model in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
 }
 
 /// Which chats.
@@ -195,6 +198,8 @@ pub enum ImportFormat {
     Hearth,
     /// ChatGPT's `conversations.json`.
     Chatgpt,
+    /// One turn a line, as JSON: `chat`, `turn`, `speaker`, `time`, `text` and perhaps `caption`.
+    Lines,
 }
 
 /// Where imported chats are.
@@ -223,6 +228,10 @@ pub struct ImportParams {
     #[serde(default)]
     #[ts(optional, as = "Option<ImportFormat>")]
     pub format: ImportFormat,
+    /// Draw memories from them in idle moments; default false: they are only found by recall.
+    #[serde(default)]
+    #[ts(optional, as = "Option<bool>")]
+    pub remember: bool,
 }
 
 /// Output of [`Import`].

@@ -216,7 +216,7 @@ both! {
         assert_eq!(bench.call::<chats::Delete>(all).await.unwrap().chats, 1);
         assert_eq!(code(bench.call::<chats::Show>(chats::ShowParams { chat, leaf: None }).await), ErrorCode::NotFound);
         let source = chats::ImportSource::Text { text: document };
-        let import = chats::ImportParams { source, format: chats::ImportFormat::Auto };
+        let import = chats::ImportParams { source, format: chats::ImportFormat::Auto, remember: false };
         let imported = bench.call::<chats::Import>(import).await.unwrap();
         assert_eq!((imported.chats, imported.messages), (1, 2));
         let shown = bench.call::<chats::Show>(chats::ShowParams { chat, leaf: None }).await.unwrap();

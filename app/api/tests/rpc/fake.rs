@@ -14,7 +14,7 @@ use hearth_core::host::port::{
     ChatModel, Embedder, Generated, Generation, GenerationEvent, GenerationSink, LoadRequest, ModelLoader,
     PromptMessage, Ticket,
 };
-use hearth_core::types::{FinishReason, Timings, Usage};
+use hearth_core::types::{FinishReason, ResponseFormat, Timings, Usage};
 
 /// Loading with this window passes the check and fails.
 pub const UNLOADABLE_WINDOW: u32 = 1234;
@@ -30,6 +30,12 @@ pub struct FakeLoader {
     pub loads: Arc<Mutex<u32>>,
     /// Set to break the loaded model; loading mends it.
     pub down: Arc<std::sync::atomic::AtomicBool>,
+    /// Texts that were embedded.
+    pub embedded: Arc<Mutex<Vec<String>>>,
+    /// What it is told where JSON is wanted, in place of the last message.
+    pub json: Arc<Mutex<Option<String>>>,
+    /// How often JSON was wanted.
+    pub asked_json: tokio::sync::watch::Sender<u32>,
 }
 
 impl FakeLoader {
@@ -41,6 +47,9 @@ impl FakeLoader {
             cancelled,
             loads: Arc::default(),
             down: Arc::default(),
+            embedded: Arc::default(),
+            json: Arc::default(),
+            asked_json: tokio::sync::watch::Sender::new(0),
         }
     }
 }
@@ -69,11 +78,48 @@ impl ModelLoader for FakeLoader {
         Ok(Arc::new(FakeChat(self.clone())))
     }
 
-    fn load_embedder(&self, id: &str, _: &Path) -> Result<Arc<dyn Embedder>, EngineError> {
-        Err(EngineError::ModelInvalid {
-            model: id.into(),
-            reason: "fake".into(),
-        })
+    fn load_embedder(&self, _: &str, _: &Path) -> Result<Arc<dyn Embedder>, EngineError> {
+        Ok(Arc::new(FakeEmbedder(self.clone())))
+    }
+}
+
+/// Texts with words in common lie near each other.
+struct FakeEmbedder(FakeLoader);
+
+const DIMENSIONS: usize = 64;
+
+impl Embedder for FakeEmbedder {
+    fn embed(&self, texts: &[&str]) -> Result<(Vec<Vec<f32>>, u32), EngineError> {
+        let mut vectors = Vec::new();
+        for text in texts {
+            let mut vector = vec![0.0; DIMENSIONS];
+            for word in text
+                .split(|c: char| !c.is_alphanumeric())
+                .filter(|word| word.len() > 2)
+            {
+                let place = word
+                    .to_lowercase()
+                    .bytes()
+                    .fold(7_usize, |hash, byte| (hash * 31 + usize::from(byte)) % 1_000_003);
+                vector[place % DIMENSIONS] += 1.0;
+            }
+            vectors.push(vector);
+        }
+        self.0
+            .embedded
+            .lock()
+            .unwrap()
+            .extend(texts.iter().map(|text| (*text).to_owned()));
+        Ok((vectors, 1))
+    }
+    fn dimensions(&self) -> u32 {
+        DIMENSIONS as u32
+    }
+    fn memory_bytes(&self) -> u64 {
+        1000
+    }
+    fn window(&self) -> u32 {
+        512
     }
 }
 
@@ -117,6 +163,11 @@ impl ChatModel for FakeChat {
             .clone();
         let (cancel, is_cancelled) = channel::<()>();
         let cancelled = self.0.cancelled.clone();
+        let mut last = last;
+        if matches!(generation.format, ResponseFormat::JsonSchema { .. }) {
+            last = self.0.json.lock().unwrap().clone().unwrap_or(last);
+            self.0.asked_json.send_modify(|count| *count += 1);
+        }
         std::thread::spawn(move || {
             if speak(&last, &generation, sink, &is_cancelled) == Some(FinishReason::Cancelled) {
                 cancelled.send_modify(|count| *count += 1);

@@ -64,6 +64,8 @@ pub fn options(dir: &Path, loader: Arc<dyn ModelLoader>) -> EngineOptions {
     options.models_dir = dir.join("models");
     options.model_profile = Some(hearth_api::types::ModelProfile::Small);
     options.loader = loader;
+    // Work on memory is asked for where a test is about it.
+    options.idle_pause = None;
     options
 }
 

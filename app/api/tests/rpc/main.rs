@@ -4,8 +4,11 @@
 mod chat;
 mod crash;
 mod fake;
+mod http_memory;
+mod idle;
 mod kit;
 mod lifecycle;
+mod memory;
 mod profile;
 mod real;
 mod socket;

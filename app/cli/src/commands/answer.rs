@@ -1,7 +1,7 @@
 //! Showing an answer while it is written, the same way for `ask` and `chat`.
 
 use hearth_api::methods::chat::{ChatEvent, Stop, StopParams, TurnOptions};
-use hearth_api::types::{ContextReport, Message, MessageId, MessageStatus, Sampling};
+use hearth_api::types::{ContextReport, MemoryReport, Message, MessageId, MessageStatus, Sampling};
 use hearth_api::{ApiError, Call, Client, ErrorCode, Method, Update};
 
 use crate::args::Answering;
@@ -174,6 +174,15 @@ pub(super) fn remarks(message: &Message) -> Vec<String> {
         MessageStatus::Streaming | MessageStatus::Complete => None,
     });
     remarks
+}
+
+/// How much of what is remembered an answer drew on, in a sentence; none when it drew on nothing.
+pub(super) fn drew_on(memory: &MemoryReport) -> Option<String> {
+    let number = memory.recalled.len() as u64;
+    (number > 0 && memory.kept.is_empty()).then(|| {
+        let memories = if number == 1 { "memory" } else { "memories" };
+        format!("Drew on {number} {memories}.")
+    })
 }
 
 fn left_out(context: &ContextReport) -> Option<String> {

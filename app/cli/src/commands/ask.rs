@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use hearth_api::methods::chat::{Reply, Send, SendParams};
 use hearth_api::methods::generate::{Complete, CompleteEvent, CompleteParams};
-use hearth_api::types::{MessageStatus, ResponseFormat, Role, Turn};
-use hearth_api::{ErrorCode, Update};
+use hearth_api::methods::memory::{PreviewErase, PreviewParams};
+use hearth_api::types::{EraseScope, MemoryReport, MessageStatus, ResponseFormat, Role, Turn};
+use hearth_api::{Client, ErrorCode, Update};
 use serde_json::{Value, json};
 
 use super::answer::{self, Ended};
@@ -47,12 +48,13 @@ async fn ask(session: &Session, args: &Ask, text: &str, output: &Output) -> Resu
         model: args.answering.model.clone().filter(|_| chat.is_none()),
         options: answer::options(&args.answering),
         incognito: args.answering.incognito,
+        memory: args.answering.no_memory.then_some(false),
     };
     let mut pulled = false;
     loop {
         let call = session.client.stream::<Send>(params.clone());
         match answer::show(&session.client, call, output).await? {
-            Ended::Done(reply) => return finish(&reply, output),
+            Ended::Done(reply) => return finish(&session.client, &reply, output).await,
             Ended::Failed(error) if error.code == ErrorCode::ModelMissing && !pulled => {
                 pull::missing(&session.client, &error, args.answering.yes, output).await?;
                 pulled = true;
@@ -62,13 +64,16 @@ async fn ask(session: &Session, args: &Ask, text: &str, output: &Output) -> Resu
     }
 }
 
-fn finish(reply: &Reply, output: &Output) -> Result<(), Failure> {
+async fn finish(client: &Client, reply: &Reply, output: &Output) -> Result<(), Failure> {
     let message = &reply.message;
     if output.json {
         output.value(&answer_object(reply))?;
     } else {
         for remark in answer::remarks(message) {
             output.note(&remark);
+        }
+        if let Some(metadata) = &message.metadata {
+            after_memory(client, &metadata.memory, output).await?;
         }
         output.aside(&format!(
             "Chat {}. Go on with: hearth chat --last",
@@ -80,6 +85,32 @@ fn finish(reply: &Reply, output: &Output) -> Result<(), Failure> {
     } else {
         Ok(())
     }
+}
+
+/// Says what the answer drew on, and what to type to erase what was asked to be forgotten.
+async fn after_memory(client: &Client, memory: &MemoryReport, output: &Output) -> Result<(), Failure> {
+    if let Some(line) = answer::drew_on(memory) {
+        let ids: Vec<String> = memory
+            .recalled
+            .iter()
+            .map(|id| super::memory::short(*id))
+            .collect();
+        output.aside(&format!("{line} hearth memory show {}", ids.join(" · ")));
+    }
+    if !memory.kept.is_empty() {
+        let ids: Vec<String> = memory.kept.iter().map(|id| super::memory::short(*id)).collect();
+        output.aside(&format!("Kept as memory {}.", ids.join(", ")));
+    }
+    let Some(offer) = &memory.forget else {
+        return Ok(());
+    };
+    let scope = EraseScope::Items {
+        memories: offer.memories.clone(),
+        turns: offer.turns.clone(),
+    };
+    let preview = client.call::<PreviewErase>(PreviewParams { scope }).await?;
+    super::memory::erase::show(&preview, output);
+    Ok(())
 }
 
 fn answer_object(reply: &Reply) -> Value {
@@ -96,6 +127,7 @@ fn answer_object(reply: &Reply) -> Value {
         object["usage"] = json!(metadata.usage);
         object["timings"] = json!(metadata.timings);
         object["context"] = json!(metadata.context);
+        object["memory"] = json!(metadata.memory);
     }
     object
 }

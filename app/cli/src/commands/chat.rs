@@ -7,15 +7,19 @@ use std::io::{self, IsTerminal};
 
 use hearth_api::methods::chat::{Edit, EditParams, Regenerate, RegenerateParams, Send, SendParams};
 use hearth_api::methods::chats::{Configure, ConfigureParams, Rename, RenameParams, Show, ShowParams};
+use hearth_api::methods::memory::{
+    Confirm, Edit as EditMemory, MemoryParams, Review, ReviewParams, Show as ShowMemory,
+};
 use hearth_api::methods::models::List as ListModels;
 use hearth_api::methods::{Empty, engine::GetStatus};
-use hearth_api::types::{ChatDetail, ChatId, Message, ModelState, ModelTask, Role};
+use hearth_api::types::{ChatDetail, ChatId, EraseScope, MemoryEdit, Message, ModelState, ModelTask, Role};
 use hearth_api::{ApiError, ErrorCode};
 
 use self::command::Typed;
 use self::prompt::{Line, Prompt};
 use super::answer::{self, Ended};
 use super::chats::print_messages;
+use super::memory::{self, erase};
 use super::{find_chat, pull, short};
 use crate::args::{Answering, Chat as Args};
 use crate::connect::{Profile, Session, Want};
@@ -69,6 +73,7 @@ impl Conversation<'_> {
             Some(name) => self.open(&name, &mut prompt).await?,
             None => self.greet(self.answering.incognito).await?,
         }
+        self.ask_about_memory().await?;
         loop {
             let text = match prompt.line("> ", "").await? {
                 Line::Text(text) => text,
@@ -156,6 +161,29 @@ impl Conversation<'_> {
                 print_messages(&detail, detail.messages.len(), self.output)
             }
             Typed::Context => self.context().await,
+            Typed::Sources => self.sources().await,
+            Typed::Right(name) => {
+                let memory = memory::find_memory(&self.session.client, &name).await?;
+                self.session
+                    .client
+                    .call::<Confirm>(MemoryParams { memory })
+                    .await?;
+                self.output.note("Confirmed.");
+                Ok(())
+            }
+            Typed::Corrected(name, text) => {
+                let edit = MemoryEdit {
+                    memory: memory::find_memory(&self.session.client, &name).await?,
+                    text: Some(text),
+                    kind: None,
+                    sensitive: None,
+                    valid_from_ms: None,
+                    valid_to_ms: None,
+                };
+                self.session.client.call::<EditMemory>(edit).await?;
+                self.output.note("Corrected.");
+                Ok(())
+            }
             Typed::Wrong(hint) => Err(Failure::usage(hint)),
         }
     }
@@ -170,7 +198,7 @@ impl Conversation<'_> {
                     for remark in answer::remarks(&message) {
                         self.output.note(&remark);
                     }
-                    return Ok(());
+                    return self.after_memory(&message).await;
                 }
                 Err(error) if error.code == ErrorCode::ModelMissing && !pulled => {
                     pull::missing(&self.session.client, &error, self.answering.yes, self.output).await?;
@@ -179,6 +207,93 @@ impl Conversation<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Says what the answer drew on, and asks whether to forget what was asked to be forgotten.
+    async fn after_memory(&self, message: &Message) -> Result<(), Failure> {
+        let Some(memory) = message.metadata.as_ref().map(|metadata| &metadata.memory) else {
+            return Ok(());
+        };
+        if let Some(line) = answer::drew_on(memory) {
+            self.output.aside(&format!("{line} /sources shows them."));
+        }
+        let Some(offer) = &memory.forget else {
+            return Ok(());
+        };
+        let scope = EraseScope::Items {
+            memories: offer.memories.clone(),
+            turns: offer.turns.iter().copied().chain([message.id]).collect(),
+        };
+        let wishes = erase::Wishes::default();
+        if !self.output.can_ask() {
+            self.output
+                .note("Nothing is erased: there is nobody to ask. `hearth memory erase --topic …` does it.");
+            return Ok(());
+        }
+        match erase::run(&self.session.client, scope, &wishes, self.output).await {
+            Err(Failure::Interrupted) => {
+                self.output.note("Nothing was erased.");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// What the last answer drew on.
+    async fn sources(&self) -> Result<(), Failure> {
+        let reply = self.latest(Role::Assistant).await?;
+        let memory = reply.metadata.map(|metadata| metadata.memory).unwrap_or_default();
+        let mut ids = memory.recalled;
+        ids.extend(memory.kept);
+        let biography = memory.biography.iter().filter(|id| !ids.contains(id)).count() as u64;
+        if ids.is_empty() && biography == 0 {
+            self.output.note("This answer drew on nothing remembered.");
+        }
+        for id in ids {
+            match self
+                .session
+                .client
+                .call::<ShowMemory>(MemoryParams { memory: id })
+                .await
+            {
+                Ok(detail) => memory::show_detail(&detail, self.output)?,
+                Err(error) if error.code == ErrorCode::NotFound => {
+                    self.output.note("(a memory that was erased since)");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if biography > 0 {
+            self.output.note(&format!(
+                "The biography stood before it, made of {} more. `hearth memory bio` shows it.",
+                if biography == 1 {
+                    "1 memory".to_owned()
+                } else {
+                    format!("{biography} memories")
+                }
+            ));
+        }
+        Ok(())
+    }
+
+    /// At the beginning, seldom: whether something remembered still holds.
+    async fn ask_about_memory(&self) -> Result<(), Failure> {
+        if !self.output.can_ask() || self.answering.incognito || self.answering.no_memory {
+            return Ok(());
+        }
+        let reviewed = self
+            .session
+            .client
+            .call::<Review>(ReviewParams::default())
+            .await?;
+        if let Some(question) = reviewed.question {
+            let id = memory::short(question.memory.id);
+            self.output.note(&question.question);
+            self.output.aside(&format!(
+                "/right {id} says yes; /wrong {id} TEXT corrects it; `hearth memory erase {id}` erases it."
+            ));
+        }
+        Ok(())
     }
 
     async fn answer_once(&self, request: &Request) -> Result<Result<Message, ApiError>, Failure> {
@@ -193,6 +308,7 @@ impl Conversation<'_> {
                     model: self.answering.model.clone().filter(|_| self.chat.is_none()),
                     options,
                     incognito: self.answering.incognito && self.chat.is_none(),
+                    memory: (self.answering.no_memory && self.chat.is_none()).then_some(false),
                 };
                 match answer::show(client, client.stream::<Send>(params), self.output).await? {
                     Ended::Done(reply) => Ok(reply.message),
@@ -269,6 +385,7 @@ impl Conversation<'_> {
                 chat,
                 system: None,
                 model: Some(model.clone()),
+                memory: None,
             };
             self.session.client.call::<Configure>(params).await?;
         }
@@ -283,6 +400,7 @@ impl Conversation<'_> {
                 chat,
                 system: Some(text.clone()),
                 model: None,
+                memory: None,
             };
             self.session.client.call::<Configure>(params).await?;
         }

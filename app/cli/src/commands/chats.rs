@@ -5,15 +5,16 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use hearth_api::methods::chats::{
-    Delete, DeleteParams, Export, ExportParams, Import, ImportFormat, ImportParams, ImportSource, List,
-    ListParams, Rename, RenameParams, Search, SearchParams, Selection, Show, ShowParams,
+    Configure, ConfigureParams, Delete, DeleteParams, Export, ExportEvent, ExportParams, Exported, Import,
+    ImportFormat, ImportParams, ImportSource, List, ListParams, Rename, RenameParams, Search, SearchParams,
+    Selection, Show, ShowParams,
 };
 use hearth_api::types::{ChatDetail, ChatId, Message, Role};
-use hearth_api::{Client, ErrorCode, Update};
+use hearth_api::{Call, Client, ErrorCode, Method, Update};
 use serde_json::json;
 
 use super::{confirm, find_chat, message_id, short, with_session};
-use crate::args::{Chats, ImportForm};
+use crate::args::{Chats, ImportForm, Switch};
 use crate::commands::answer;
 use crate::connect::{Profile, Want};
 use crate::failure::Failure;
@@ -30,8 +31,13 @@ pub(super) async fn run(profile: &Profile, args: Chats, output: &Output) -> Resu
                 search(client, &words, limit, chat.as_deref(), output).await
             }
             Chats::Export { chats, output: file } => export(client, &chats, file.as_deref(), output).await,
-            Chats::Import { file, format } => import(client, &file, format, output).await,
+            Chats::Import {
+                file,
+                format,
+                remember,
+            } => import(client, &file, format, remember, output).await,
             Chats::Rename { chat, title } => rename(client, &chat, title.join(" "), output).await,
+            Chats::Memory { chat, switch } => remember(client, &chat, switch == Switch::On, output).await,
             Chats::Delete { chats, all, yes } => delete(client, &chats, all, yes, output).await,
         }
     })
@@ -187,7 +193,14 @@ async fn export(
             chats: find_all(client, chats).await?,
         }
     };
-    let mut call = client.stream::<Export>(ExportParams { which });
+    save(client.stream::<Export>(ExportParams { which }), file, output).await
+}
+
+/// Writes an export to standard output, or to a file that must not exist.
+pub(super) async fn save<M>(mut call: Call<M>, file: Option<&Path>, output: &Output) -> Result<(), Failure>
+where
+    M: Method<Event = ExportEvent, Output = Exported>,
+{
     let Some(path) = file else {
         while let Some(update) = call.next().await {
             match update {
@@ -246,23 +259,27 @@ fn create_private(path: &Path) -> Result<File, Failure> {
     })
 }
 
-async fn import(client: &Client, file: &Path, form: ImportForm, output: &Output) -> Result<(), Failure> {
-    let source = if file == Path::new("-") {
-        let mut text = String::new();
-        let read = io::stdin().lock().read_to_string(&mut text);
-        read.map_err(|_| Failure::usage("Standard input isn't UTF-8 text."))?;
-        ImportSource::Text { text }
-    } else {
-        ImportSource::File {
-            path: file.canonicalize().map_err(|error| Failure::file(file, &error))?,
-        }
-    };
+async fn import(
+    client: &Client,
+    file: &Path,
+    form: ImportForm,
+    remember: bool,
+    output: &Output,
+) -> Result<(), Failure> {
+    let source = source(file)?;
     let format = match form {
         ImportForm::Auto => ImportFormat::Auto,
         ImportForm::Hearth => ImportFormat::Hearth,
         ImportForm::Chatgpt => ImportFormat::Chatgpt,
+        ImportForm::Lines => ImportFormat::Lines,
     };
-    let imported = client.call::<Import>(ImportParams { source, format }).await?;
+    let imported = client
+        .call::<Import>(ImportParams {
+            source,
+            format,
+            remember,
+        })
+        .await?;
     if output.json {
         return output.value(&imported);
     }
@@ -283,6 +300,18 @@ async fn import(client: &Client, file: &Path, form: ImportForm, output: &Output)
     Ok(())
 }
 
+/// Where a file to import is; `-` is standard input.
+pub(super) fn source(file: &Path) -> Result<ImportSource, Failure> {
+    if file != Path::new("-") {
+        let path = file.canonicalize().map_err(|error| Failure::file(file, &error))?;
+        return Ok(ImportSource::File { path });
+    }
+    let mut text = String::new();
+    let read = io::stdin().lock().read_to_string(&mut text);
+    read.map_err(|_| Failure::usage("Standard input isn't UTF-8 text."))?;
+    Ok(ImportSource::Text { text })
+}
+
 async fn rename(client: &Client, chat: &str, title: String, output: &Output) -> Result<(), Failure> {
     let chat = find_chat(client, chat).await?;
     client
@@ -295,6 +324,24 @@ async fn rename(client: &Client, chat: &str, title: String, output: &Output) -> 
         return output.value(&json!({"chat": chat, "title": title}));
     }
     output.line(&format!("Chat {} is now called {title:?}.", short(chat)))
+}
+
+async fn remember(client: &Client, chat: &str, on: bool, output: &Output) -> Result<(), Failure> {
+    let params = ConfigureParams {
+        chat: find_chat(client, chat).await?,
+        system: None,
+        model: None,
+        memory: Some(on),
+    };
+    let chat = client.call::<Configure>(params).await?;
+    if output.json {
+        return output.value(&chat);
+    }
+    output.line(&format!(
+        "Chat {} is {}remembered.",
+        short(chat.id),
+        if chat.memory { "" } else { "not " }
+    ))
 }
 
 async fn delete(

@@ -9,6 +9,9 @@ pub(super) const HELP: &str = "\
 /title TEXT         name this chat
 /open CHAT          go on with another chat (its identifier, or `last`)
 /show               print this chat
+/sources            what the last answer drew on of what is remembered
+/right MEMORY       a memory is right
+/wrong MEMORY TEXT  a memory is wrong: this is right
 /context            what the model saw for its last answer, and how long it took
 /quit               leave (also Ctrl-D)
 A line that ends with \\ goes on in the next one. A line that begins with // is said with one /.
@@ -29,6 +32,9 @@ pub(super) enum Typed {
     Open(String),
     Show,
     Context,
+    Sources,
+    Right(String),
+    Corrected(String, String),
     Quit,
     /// A command that can't be obeyed, with what to type instead.
     Wrong(String),
@@ -65,6 +71,12 @@ pub(super) fn read(line: &str) -> Typed {
         "open" | "chat" => with(Typed::Open, "a chat's identifier"),
         "show" => Typed::Show,
         "context" => Typed::Context,
+        "sources" | "source" => Typed::Sources,
+        "right" | "confirm" => with(Typed::Right, "a memory's identifier"),
+        "wrong" | "correct" => match rest.split_once(char::is_whitespace) {
+            Some((memory, text)) => Typed::Corrected(memory.to_owned(), text.trim().to_owned()),
+            None => Typed::Wrong("/wrong needs a memory's identifier and what is right.".to_owned()),
+        },
         "quit" | "exit" | "q" | "bye" => Typed::Quit,
         _ => Typed::Wrong(format!(
             "There is no command /{name}. /help lists them; begin with // to say a line that starts with /."
@@ -90,5 +102,10 @@ mod tests {
         assert_eq!(read("/system"), Typed::System(String::new()));
         assert!(matches!(read("/title"), Typed::Wrong(_)) && matches!(read("/etc/passwd"), Typed::Wrong(_)));
         assert_eq!(read("/quit"), Typed::Quit);
+        assert_eq!(
+            read("/wrong 12ab  I live in Lyon"),
+            Typed::Corrected("12ab".into(), "I live in Lyon".into())
+        );
+        assert!(matches!(read("/wrong 12ab"), Typed::Wrong(_)));
     }
 }

@@ -1,0 +1,215 @@
+//! `hearth memory erase`, and "forget …" in a chat: what would go, the question, the receipt.
+
+use hearth_api::Client;
+use hearth_api::methods::memory::{Erase, PreviewErase, PreviewParams};
+use hearth_api::types::{EraseParams, ErasePreview, EraseReason, EraseReceipt, EraseScope, Role};
+
+use super::{counted, find_memory, short};
+use crate::commands::{confirm, find_chat};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::text;
+
+/// So many parts of a preview are printed of each sort.
+const MOST_SHOWN: usize = 30;
+
+/// How to go about it.
+#[derive(Debug, Default)]
+pub(in crate::commands) struct Wishes {
+    pub(in crate::commands) keep: Vec<String>,
+    pub(in crate::commands) keep_chats: bool,
+    pub(in crate::commands) preview: bool,
+    pub(in crate::commands) yes: bool,
+}
+
+/// What is meant by what was typed.
+pub(super) async fn scope(
+    client: &Client,
+    memories: &[String],
+    chats: &[String],
+    topic: Option<String>,
+    all: bool,
+) -> Result<EraseScope, Failure> {
+    if all {
+        return Ok(EraseScope::All);
+    }
+    if let Some(topic) = topic {
+        return Ok(EraseScope::Topic { topic });
+    }
+    if !chats.is_empty() {
+        let mut found = Vec::new();
+        for chat in chats {
+            found.push(find_chat(client, chat).await?);
+        }
+        return Ok(EraseScope::Chats { chats: found });
+    }
+    if memories.is_empty() {
+        return Err(Failure::usage("Nothing was named to be erased.")
+            .hint("Name memories, or use --chat, --topic or --all."));
+    }
+    let mut found = Vec::new();
+    for memory in memories {
+        found.push(find_memory(client, memory).await?);
+    }
+    Ok(EraseScope::Items {
+        memories: found,
+        turns: Vec::new(),
+    })
+}
+
+/// Previews, asks, erases.
+pub(in crate::commands) async fn run(
+    client: &Client,
+    scope: EraseScope,
+    wishes: &Wishes,
+    output: &Output,
+) -> Result<(), Failure> {
+    let preview = client
+        .call::<PreviewErase>(PreviewParams { scope: scope.clone() })
+        .await?;
+    if wishes.preview {
+        if output.json {
+            return output.value(&preview);
+        }
+        show(&preview, output);
+        return Ok(());
+    }
+    if preview.memories.is_empty() && preview.turns.is_empty() && preview.chats.is_empty() {
+        return Err(Failure::not_found("Nothing was found that could be erased."));
+    }
+    let params = chosen(scope, &preview, wishes)?;
+    if !wishes.yes {
+        show(&preview, output);
+    }
+    confirm(output, wishes.yes, "Erase all this for good?")?;
+    let receipt = client.call::<Erase>(params).await?;
+    if output.json {
+        return output.value(&receipt);
+    }
+    show_receipt(&receipt, output)
+}
+
+/// The parts that stay ticked.
+fn chosen(scope: EraseScope, preview: &ErasePreview, wishes: &Wishes) -> Result<EraseParams, Failure> {
+    let mut params = EraseParams {
+        scope,
+        keep_memories: Vec::new(),
+        keep_turns: Vec::new(),
+        keep_chats: Vec::new(),
+        take_memories: Vec::new(),
+        confirm: true,
+    };
+    for keep in &wishes.keep {
+        let begins = |id: String| id.starts_with(&keep.to_lowercase());
+        let memories = preview.memories.iter().map(|part| part.memory.id);
+        let turns = preview.turns.iter().map(|part| part.message);
+        let chats = preview.chats.iter().map(|part| part.chat);
+        let before = params.keep_memories.len() + params.keep_turns.len() + params.keep_chats.len();
+        params
+            .keep_memories
+            .extend(memories.filter(|id| begins(id.to_string())));
+        params
+            .keep_turns
+            .extend(turns.filter(|id| begins(id.to_string())));
+        params
+            .keep_chats
+            .extend(chats.filter(|id| begins(id.to_string())));
+        if params.keep_memories.len() + params.keep_turns.len() + params.keep_chats.len() == before {
+            return Err(Failure::not_found(format!(
+                "Nothing in the preview begins with {keep:?}."
+            )));
+        }
+    }
+    if wishes.keep_chats {
+        params.keep_chats = preview.chats.iter().map(|part| part.chat).collect();
+        params.keep_turns = preview.turns.iter().map(|part| part.message).collect();
+    }
+    Ok(params)
+}
+
+/// Prints what would go, on standard error: it is no data, but what the question is about.
+pub(in crate::commands) fn show(preview: &ErasePreview, output: &Output) {
+    let now = text::now_ms();
+    output.note("This would be erased for good:");
+    for part in preview.memories.iter().take(MOST_SHOWN) {
+        let why = match part.why {
+            EraseReason::Asked => "",
+            EraseReason::Duplicate if part.ticked => " (says the same)",
+            EraseReason::Duplicate => " (says nearly the same: stays, unless erased by its identifier)",
+            EraseReason::Older => " (an older version)",
+            EraseReason::Source | EraseReason::Answer => " (came from there alone)",
+        };
+        output.note(&format!(
+            "  memory   {}  {}{why}",
+            short(part.memory.id),
+            text::one_line(&part.memory.text, 100)
+        ));
+    }
+    more(preview.memories.len(), "memories", output);
+    for part in preview.turns.iter().take(MOST_SHOWN) {
+        let who = if part.role == Role::User {
+            "you"
+        } else {
+            "the answer"
+        };
+        output.note(&format!(
+            "  message  {}  {} {}: {}",
+            &part.message.to_string()[..8],
+            who,
+            text::ago(part.at_ms, now),
+            text::one_line(&part.text, 80)
+        ));
+    }
+    more(preview.turns.len(), "messages", output);
+    for part in preview.chats.iter().take(MOST_SHOWN) {
+        output.note(&format!(
+            "  chat     {}  {} ({})",
+            crate::commands::short(part.chat),
+            text::one_line(&part.title, 60),
+            text::counted(part.messages, "message")
+        ));
+    }
+    more(preview.chats.len(), "chats", output);
+    if preview.biography_sentences > 0 {
+        let number = text::counted(preview.biography_sentences, "sentence");
+        output.note(&format!("  {number} of the biography"));
+    }
+    if !preview.spared.is_empty() {
+        let number = counted(preview.spared.len() as u64);
+        output.note(&format!("Not erased, as they came from elsewhere too: {number}."));
+    }
+}
+
+fn more(number: usize, what: &str, output: &Output) {
+    if number > MOST_SHOWN {
+        output.note(&format!("  … and {} more {what}", number - MOST_SHOWN));
+    }
+}
+
+fn show_receipt(receipt: &EraseReceipt, output: &Output) -> Result<(), Failure> {
+    let mut parts = vec![counted(receipt.memories)];
+    if receipt.turns > 0 {
+        parts.push(text::counted(receipt.turns, "message"));
+    }
+    if receipt.chats > 0 {
+        parts.push(text::counted(receipt.chats, "chat"));
+    }
+    if receipt.biography_sentences > 0 {
+        parts.push(text::counted(receipt.biography_sentences, "sentence"));
+    }
+    output.line(&format!("Erased {}.", parts.join(", ")))?;
+    output.aside(&format!("Receipt {}.", receipt.erasure));
+    if !receipt.recounted {
+        output.note("The count afterwards doesn't agree: please report this.");
+    }
+    if !receipt.log_emptied {
+        output.note("Another program reads the database, so its log could not be emptied yet; the engine's end does it.");
+    }
+    if !receipt.to_review.is_empty() {
+        let number = counted(receipt.to_review.len() as u64);
+        output.note(&format!(
+            "To be confirmed now: {number}. `hearth memory list --state review`"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! Long-term memory, joined: what is remembered, what a turn draws on, what idle time does.
+//!
+//! **Where it enters.** A person's word enters at once: `memory.add`, an edit, a confirmation, "remember that…" in a
+//! chat ([`commands`]). Everything else enters in idle time: when a chat has grown by about 200 tokens, a job is put into
+//! the store's queue ([`mine`]); the idle runner ([`idle`]) has the local model propose facts (`crate::memory::extract`),
+//! compares each with its neighbours by rules (`crate::memory::compare`, [`keep`]) and stores the outcome. Incognito
+//! chats, chats whose memory is off, and everything while memory is paused, never enter.
+//!
+//! **Who owns it.** The store does: memories, vectors, the text index, jobs and the biography are rows of one encrypted
+//! file, behind the store's thread. The engine decides (what is same, what supersedes, what is asked) and keeps no copy.
+//!
+//! **Where it goes.** Before an answer, recall finds the memories that fit the question ([`recall`]); the best of them
+//! stand in front of it in the prompt as quotes under a budget of their own, the biography stands in the instructions
+//! ([`prompt`]). The reply records their identifiers and no words, so that every answer can list what it drew on, and an
+//! earlier turn's prompt can be written again from them. Nothing else leaves: export is on request.
+//!
+//! **Where it rests.** In `hearth.db` and nowhere else. Logs have counts and codes; metadata of replies has identifiers;
+//! settings keep, per chat, the identifier of the last message that was mined.
+//!
+//! **How it is erased.** By id, chat, topic or all, after a preview that names every part ([`erase`]). The store removes
+//! memories, duplicates, older versions, the turns they came from, the answers that drew on them, vectors, index entries,
+//! jobs and sentences of the biography in one transaction, empties its log, counts again and gives a receipt. Caches of
+//! prompts live in memory alone and are dropped with the models.
+
+mod biography;
+mod classify;
+mod commands;
+mod convert;
+mod embedding;
+mod erase;
+mod idle;
+mod keep;
+mod look;
+mod mine;
+mod prompt;
+mod recall;
+mod transfer;
+mod turn;
+
+use hearth_store as store;
+use hearth_store::MemoryQuery;
+
+use super::{Engine, Result};
+use crate::error::EngineError;
+use crate::types::{
+    EngineEvent, Memory, MemoryDetail, MemoryDraft, MemoryEdit, MemoryId, MemoryKept, MemoryListParams,
+    MemoryListed,
+};
+pub(super) use commands::{ANSWERED_BY, Command, Remembering, command};
+pub(super) use idle::{Idle, run as run_idle};
+use keep::{Kept, NewFact, Vector};
+pub(super) use mine::forget_chat;
+pub use transfer::MemoryFormat;
+pub(super) use turn::{Told, TurnMemory};
+
+/// Most memories in one list.
+const MAX_LISTED: u32 = 1000;
+/// Most steps of history that are shown of a memory.
+const MAX_HISTORY: usize = 100;
+
+impl Engine {
+    /// Keeps what the person writes as a memory: stated, and certain. What says the same already is only reinforced; what
+    /// it contradicts becomes history, or is asked about.
+    ///
+    /// Errors: [`EngineError::InvalidRequest`] for an empty text, one above 16 KiB, or times out of order.
+    pub async fn add_memory(&self, draft: MemoryDraft) -> Result<MemoryKept> {
+        let text = one_fact(&draft.text)?;
+        check_times(draft.valid_from_ms, draft.valid_to_ms)?;
+        let told = classify::classify(&text);
+        let fact = NewFact {
+            kind: draft.kind.map_or(told.kind, Into::into),
+            sensitive: draft.sensitive.unwrap_or(told.sensitive),
+            text,
+            confidence: 1.0,
+            valid_from_ms: draft.valid_from_ms,
+            valid_to_ms: draft.valid_to_ms,
+            at_ms: self.now_ms(),
+            origin: store::MemoryOrigin::Stated,
+            sources: Vec::new(),
+            pinned: draft.pinned,
+        };
+        let kept = self.keep_fact(fact).await?;
+        let view = self.kept_view(kept).await?;
+        Ok(view)
+    }
+
+    /// Compares a fact with what is remembered, keeps it, and tells the watchers.
+    async fn keep_fact(&self, fact: NewFact) -> Result<Kept> {
+        let vector = self.vector_of(&fact.text).await?;
+        let now_ms = self.now_ms();
+        let kept = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| keep::keep(store, fact, vector.as_ref(), now_ms))
+            .await?;
+        self.tell_memory(Some(kept.memory.id.into()));
+        self.inner.idle.wake();
+        Ok(kept)
+    }
+
+    async fn kept_view(&self, kept: Kept) -> Result<MemoryKept> {
+        self.inner
+            .chats
+            .store()
+            .run(move |store| {
+                Ok(MemoryKept {
+                    memory: convert::memory(store, kept.memory)?,
+                    known: kept.known,
+                    superseded: kept.superseded.into_iter().map(Into::into).collect(),
+                    contradicts: kept.contradicts.into_iter().map(Into::into).collect(),
+                })
+            })
+            .await
+    }
+
+    /// The vector of a text; none without a model that embeds.
+    async fn vector_of(&self, text: &str) -> Result<Option<Vector>> {
+        let Some(model) = self.embedder().await else {
+            return Ok(None);
+        };
+        let vectors = model.embed(vec![text.to_owned()]).await?;
+        Ok(vectors
+            .into_iter()
+            .next()
+            .flatten()
+            .map(|vector| (model.id, vector)))
+    }
+
+    /// Memories, the newest first, and how many there are.
+    pub async fn list_memories(&self, params: MemoryListParams) -> Result<MemoryListed> {
+        let query = MemoryQuery {
+            kind: params.kind.map(Into::into),
+            state: params.state.map(Into::into),
+            text_contains: params.text,
+            source_chat: params.chat.map(Into::into),
+            sensitive: params.sensitive,
+            pinned: params.pinned,
+            limit: Some(params.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED) as usize),
+            offset: params.offset.unwrap_or(0) as usize,
+        };
+        self.inner
+            .chats
+            .store()
+            .run(move |store| {
+                let found = store.memories(&query)?;
+                Ok(MemoryListed {
+                    memories: convert::memories(store, found)?,
+                    total: store.count_memories(&query)?,
+                })
+            })
+            .await
+    }
+
+    /// One memory with what it took the place of and what took its place.
+    pub async fn show_memory(&self, memory: MemoryId) -> Result<MemoryDetail> {
+        let id = memory.into();
+        self.inner
+            .chats
+            .store()
+            .run(move |store| {
+                let memory = store.memory(id)?;
+                let (mut later, mut next) = (Vec::new(), memory.status);
+                while let store::MemoryStatus::Superseded { by: Some(by) } = next
+                    && later.len() < MAX_HISTORY
+                {
+                    let one = store.memory(by)?;
+                    next = one.status;
+                    later.push(one);
+                }
+                let earlier = store.earlier_versions(id)?;
+                Ok(MemoryDetail {
+                    memory: convert::memory(store, memory)?,
+                    earlier: convert::memories(store, earlier)?,
+                    later: convert::memories(store, later)?,
+                })
+            })
+            .await
+    }
+
+    /// The person corrects a memory. A new text makes a new one, stated and certain; the old one becomes history.
+    pub async fn edit_memory(&self, edit: MemoryEdit) -> Result<Memory> {
+        let id: store::MemoryId = edit.memory.into();
+        check_times(edit.valid_from_ms, edit.valid_to_ms)?;
+        let text = edit.text.as_deref().map(one_fact).transpose()?;
+        let vector = match &text {
+            Some(text) => self.vector_of(text).await?,
+            None => None,
+        };
+        let now_ms = self.now_ms();
+        let edited = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| {
+                let old = store.memory(id)?;
+                let change = store::MemoryChange {
+                    kind: edit.kind.map(Into::into),
+                    sensitive: edit.sensitive,
+                    valid_from_ms: edit.valid_from_ms.map(Some),
+                    valid_to_ms: edit.valid_to_ms.map(Some),
+                    ..keep::certain()
+                };
+                let new = match text.filter(|text| *text != old.text) {
+                    None => store.update_memory(id, change, None, now_ms)?,
+                    Some(text) => keep::correct(store, &old, text, &change, vector.as_ref(), now_ms)?,
+                };
+                convert::memory(store, new)
+            })
+            .await?;
+        self.tell_memory(Some(edited.id));
+        self.inner.idle.wake();
+        Ok(edited)
+    }
+
+    /// The person says that a memory is right: it is certain from here on, and what contradicts it becomes history.
+    pub async fn confirm_memory(&self, memory: MemoryId) -> Result<MemoryKept> {
+        let id: store::MemoryId = memory.into();
+        let text = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| Ok(store.memory(id)?.text))
+            .await?;
+        let vector = self.vector_of(&text).await?;
+        let now_ms = self.now_ms();
+        let kept = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| {
+                let memory = store.update_memory(id, keep::certain(), None, now_ms)?;
+                let mut superseded = Vec::new();
+                for other in keep::contradicted_by(store, &memory, vector.as_ref())? {
+                    store.supersede_memory(other.id, id, Some(now_ms), now_ms)?;
+                    superseded.push(other.id);
+                }
+                Ok(Kept {
+                    memory: store.memory(id)?,
+                    known: true,
+                    superseded,
+                    contradicts: Vec::new(),
+                })
+            })
+            .await?;
+        self.tell_memory(Some(memory));
+        self.inner.idle.wake();
+        self.kept_view(kept).await
+    }
+
+    /// Pins a memory, so that it never fades nor makes room for others, or lets it loose.
+    pub async fn pin_memory(&self, memory: MemoryId, pinned: bool) -> Result<Memory> {
+        let id = memory.into();
+        let pinned = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| {
+                store.pin_memory(id, pinned)?;
+                let memory = store.memory(id)?;
+                convert::memory(store, memory)
+            })
+            .await?;
+        self.tell_memory(Some(memory));
+        Ok(pinned)
+    }
+
+    /// Pauses memory, or lets it go on: while it is paused nothing is drawn from chats and nothing put before a model.
+    pub async fn pause_memory(&self, paused: bool) -> Result<()> {
+        self.inner
+            .chats
+            .store()
+            .run(move |store| store.set_memory_paused(paused))
+            .await?;
+        if paused {
+            self.inner.idle.give_way();
+        } else {
+            self.inner.idle.wake();
+        }
+        self.tell_memory(None);
+        Ok(())
+    }
+
+    fn tell_memory(&self, memory: Option<MemoryId>) {
+        self.tell(EngineEvent::MemoryChanged { memory });
+    }
+}
+
+/// A text as one fact: without space around it, not empty.
+fn one_fact(text: &str) -> Result<String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(EngineError::InvalidRequest("a memory needs a text".into()));
+    }
+    Ok(text.to_owned())
+}
+
+fn check_times(from_ms: Option<i64>, to_ms: Option<i64>) -> Result<()> {
+    match (from_ms, to_ms) {
+        (Some(from), Some(to)) if from > to => Err(EngineError::InvalidRequest(
+            "a memory can't end before it begins".into(),
+        )),
+        _ => Ok(()),
+    }
+}

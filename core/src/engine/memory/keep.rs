@@ -1,0 +1,244 @@
+//! A new fact meets what is remembered: it is known, takes the place of something, is kept beside it, or asks.
+
+use hearth_store::{
+    EmbeddedText, Filter, Index, Memory, MemoryChange, MemoryId, MemoryKind, MemoryOrigin, MemoryState,
+    MemoryStatus, NewMemory, RowSource, SourceTurn, Store, StoreError, TextQuery,
+};
+
+use crate::memory::compare::{self, Action, Candidate, Relation, Statement};
+
+/// So many of the nearest memories, by vectors and by words each, are compared with a new one.
+const NEAREST: usize = 20;
+
+/// A fact on its way in.
+#[derive(Debug, Clone)]
+pub(super) struct NewFact {
+    pub(super) text: String,
+    pub(super) kind: MemoryKind,
+    pub(super) confidence: f32,
+    pub(super) sensitive: bool,
+    pub(super) valid_from_ms: Option<i64>,
+    pub(super) valid_to_ms: Option<i64>,
+    /// When it was said.
+    pub(super) at_ms: i64,
+    pub(super) origin: MemoryOrigin,
+    pub(super) sources: Vec<SourceTurn>,
+    pub(super) pinned: bool,
+}
+
+/// A vector and the model that made it.
+pub(super) type Vector = (String, Vec<f32>);
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) memory: Memory,
+    pub(super) known: bool,
+    pub(super) superseded: Vec<MemoryId>,
+    pub(super) contradicts: Vec<MemoryId>,
+}
+
+/// Compares and keeps. Done twice it is as good as done once: a fact that is there already is only reinforced, and what
+/// it supersedes is superseded then.
+pub(super) fn keep(
+    store: &mut Store,
+    fact: NewFact,
+    vector: Option<&Vector>,
+    now_ms: i64,
+) -> Result<Kept, StoreError> {
+    let near = nearest(store, &fact.text, vector)?;
+    let candidates: Vec<Candidate<'_, MemoryId>> = near
+        .iter()
+        .map(|(memory, cosine)| Candidate::of(memory, *cosine))
+        .collect();
+    let new = Statement {
+        text: &fact.text,
+        kind: fact.kind,
+        confidence: fact.confidence,
+        at_ms: fact.at_ms,
+    };
+    let actions = compare::decide(&new, &candidates);
+    let known = actions.iter().find_map(|action| match action {
+        Action::Reinforce(id) => Some(*id),
+        _ => None,
+    });
+    let (mut superseded, mut contradicts) = (Vec::new(), Vec::new());
+    let mut status = MemoryStatus::Active;
+    let mut valid_to_ms = fact.valid_to_ms;
+    for action in &actions {
+        match action {
+            Action::Insert | Action::Reinforce(_) | Action::Supersede { .. } => {}
+            Action::InsertForReview => status = MemoryStatus::Review,
+            Action::InsertSuperseded { by } => {
+                status = MemoryStatus::Superseded { by: Some(*by) };
+                // It held until the later one was said.
+                let later = near.iter().find(|(memory, _)| memory.id == *by);
+                valid_to_ms = valid_to_ms.or(later.map(|(memory, _)| memory.created_at_ms));
+            }
+            Action::Ask { old } => contradicts.push(*old),
+        }
+    }
+    let memory = match known {
+        Some(id) => {
+            // Said again when it was said, not when it was found: what was said in between is older.
+            let mut memory = store.reinforce_memory(id, &fact.sources, fact.at_ms)?;
+            // The person says outright what was only inferred, or waited for their word.
+            if fact.origin == MemoryOrigin::Stated && contradicts.is_empty() && !is_certain(&memory) {
+                memory = store.update_memory(id, certain(), None, now_ms)?;
+            }
+            memory
+        }
+        None => store.add_memory(
+            &NewMemory {
+                text: fact.text,
+                kind: fact.kind,
+                confidence: fact.confidence,
+                sensitive: fact.sensitive,
+                valid_from_ms: fact.valid_from_ms,
+                valid_to_ms,
+                created_at_ms: fact.at_ms,
+                sources: fact.sources,
+                status,
+                origin: fact.origin,
+                pinned: fact.pinned,
+            },
+            vector.map(embedded),
+        )?,
+    };
+    for action in actions {
+        if let Action::Supersede { old, valid_to_ms } = action
+            && old != memory.id
+        {
+            store.supersede_memory(old, memory.id, Some(valid_to_ms), now_ms)?;
+            superseded.push(old);
+        }
+    }
+    Ok(Kept {
+        memory: store.memory(memory.id)?,
+        known: known.is_some(),
+        superseded,
+        contradicts,
+    })
+}
+
+/// The person's own words in the place of `old`, which becomes history; what it came from is kept.
+pub(super) fn correct(
+    store: &mut Store,
+    old: &Memory,
+    text: String,
+    change: &MemoryChange,
+    vector: Option<&Vector>,
+    now_ms: i64,
+) -> Result<Memory, StoreError> {
+    let mut sources = Vec::new();
+    for source in &old.sources {
+        if super::convert::here(store.message(source.message))?.is_some() {
+            sources.push(SourceTurn {
+                chat: source.chat,
+                message: source.message,
+            });
+        }
+    }
+    let new = NewMemory {
+        text,
+        kind: change.kind.unwrap_or(old.kind),
+        confidence: 1.0,
+        sensitive: change.sensitive.unwrap_or(old.sensitive),
+        valid_from_ms: change.valid_from_ms.unwrap_or(old.valid_from_ms),
+        valid_to_ms: change.valid_to_ms.unwrap_or(old.valid_to_ms),
+        created_at_ms: now_ms,
+        sources,
+        status: MemoryStatus::Active,
+        origin: MemoryOrigin::Stated,
+        pinned: old.pinned,
+    };
+    let new = store.add_memory(&new, vector.map(embedded))?;
+    store.supersede_memory(old.id, new.id, Some(now_ms), now_ms)?;
+    store.memory(new.id)
+}
+
+/// Memories that hold (or wait) and that this one contradicts, whatever their kind.
+pub(super) fn contradicted_by(
+    store: &Store,
+    memory: &Memory,
+    vector: Option<&Vector>,
+) -> Result<Vec<Memory>, StoreError> {
+    let near = nearest(store, &memory.text, vector)?;
+    let contradicts = |(other, cosine): &(Memory, f32)| {
+        other.id != memory.id
+            && compare::relation(
+                &Candidate::of(other, *cosine).statement,
+                &Candidate::of(memory, 1.0).statement,
+                *cosine,
+            ) == Relation::Contradicts
+    };
+    Ok(near
+        .into_iter()
+        .filter(contradicts)
+        .map(|(other, _)| other)
+        .collect())
+}
+
+fn embedded((model_id, vector): &Vector) -> EmbeddedText<'_> {
+    EmbeddedText { model_id, vector }
+}
+
+/// The change that makes a memory the person's word.
+pub(super) fn certain() -> MemoryChange {
+    MemoryChange {
+        confidence: Some(1.0),
+        origin: Some(MemoryOrigin::Stated),
+        status: Some(MemoryStatus::Active),
+        ..MemoryChange::default()
+    }
+}
+
+fn is_certain(memory: &Memory) -> bool {
+    memory.origin == MemoryOrigin::Stated && memory.status == MemoryStatus::Active && memory.confidence >= 1.0
+}
+
+/// Memories that are not history, near by vector or by words, with their cosine (0 where there is none).
+fn nearest(store: &Store, text: &str, vector: Option<&Vector>) -> Result<Vec<(Memory, f32)>, StoreError> {
+    let filter = Filter {
+        states: vec![MemoryState::Active, MemoryState::Review],
+        ..Filter::default()
+    };
+    let mut keys = Vec::new();
+    if let Some((model, vector)) = vector {
+        keys = store.search_vectors(Index::Memories, model, vector, &filter, NEAREST)?;
+    }
+    for (key, _) in store.search_text(Index::Memories, &TextQuery::new(text), &filter, NEAREST)? {
+        if keys.iter().any(|(known, _)| *known == key) {
+            continue;
+        }
+        let cosine = match vector {
+            Some((model, vector)) => store
+                .vector(Index::Memories, key, model)?
+                .map_or(0.0, |other| cosine(vector, &other)),
+            None => 0.0,
+        };
+        keys.push((key, cosine));
+    }
+    let rows = store.recall_rows(
+        Index::Memories,
+        &keys.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+    )?;
+    let mut near = Vec::with_capacity(rows.len());
+    for row in rows {
+        let cosine = keys
+            .iter()
+            .find(|(key, _)| *key == row.key)
+            .map_or(0.0, |(_, cosine)| *cosine);
+        if let RowSource::Memory(id) = row.source {
+            near.push((store.memory(id)?, cosine));
+        }
+    }
+    Ok(near)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot: f32 = a.iter().zip(b).map(|(x, y)| x * y).sum();
+    let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let lengths = length(a) * length(b);
+    if lengths > 0.0 { dot / lengths } else { 0.0 }
+}
