@@ -1,3 +1,4 @@
 //! The test kit: what scenarios across packages share.
 
 pub mod hearth;
+pub mod pages;
