@@ -1,7 +1,7 @@
 //! Facts that change over time: is the current value right in the end, and was anything thrown out that still holds?
 //!
 //! Timelines are made from a seed and from pools of phrases (`benches/data/supersession`); `held` was written after
-//! the rules and only scored. `--file` scores any timelines of the same form, one JSON object a line.
+//! the rules; its first score was blind, later ones are not. `--file` scores any timelines of the same form, one JSON object a line.
 
 mod timeline;
 
@@ -130,7 +130,7 @@ fn sets(args: &SupersessionArgs) -> Result<Vec<(String, Vec<Timeline>)>> {
             include_str!("../data/supersession/second.toml"),
         ),
         (
-            "kept back",
+            "written after the rules",
             "held",
             include_str!("../data/supersession/held.toml"),
         ),

@@ -165,7 +165,7 @@ fn said(turns: &[Turn], until: usize) -> String {
 
 /// Kind and confidence of a statement, from what rules and model say of it.
 ///
-/// The confidences are the shares of right facts on the dialogues of `benches/data/extraction/dev.txt`, rounded down.
+/// The confidences follow the shares of right facts among the few found each way in the `extraction` bench; they are rough.
 fn judge(
     text: &str,
     known: Option<Kind>,
