@@ -20,6 +20,7 @@ use serde_json::Value;
 
 pub use hearth_store::MemoryKind as Kind;
 pub use model::ChatJson;
+pub(crate) use model::json_generation;
 
 use crate::error::EngineError;
 use crate::host::port::PromptMessage;

@@ -12,9 +12,9 @@ use super::commands::{Command, command};
 use super::keep::NewFact;
 use crate::error::EngineError;
 use crate::host::Wanted;
-use crate::host::port::{ChatModel, Generation, GenerationEvent, PromptMessage};
-use crate::memory::extract::{self, ExtractOptions, JsonModel, Trust, Turn};
-use crate::types::{MemoryWorked, ResponseFormat, Sampling};
+use crate::host::port::{ChatModel, GenerationEvent, PromptMessage};
+use crate::memory::extract::{self, ExtractOptions, JsonModel, Trust, Turn, json_generation};
+use crate::types::MemoryWorked;
 
 /// The kind of these jobs.
 pub(super) const JOB: &str = "mine";
@@ -291,20 +291,7 @@ impl JsonModel for LeasedModel {
                 window_tokens: window,
             });
         }
-        let generation = Generation {
-            tokens,
-            session: None,
-            sampling: Sampling {
-                temperature: Some(0.0),
-                ..Sampling::default()
-            },
-            max_tokens,
-            stop: Vec::new(),
-            format: ResponseFormat::JsonSchema {
-                schema: schema.clone(),
-            },
-            reasoning: false,
-        };
+        let generation = json_generation(tokens, schema, max_tokens);
         let (ended, has_ended) = std::sync::mpsc::channel();
         let ticket: Arc<dyn crate::host::port::Ticket> = Arc::from(model.generate(
             generation,

@@ -21,20 +21,7 @@ impl JsonModel for ChatJson {
         max_tokens: u32,
     ) -> Result<String, EngineError> {
         let (sender, receiver) = channel();
-        let generation = Generation {
-            tokens: self.0.prompt(messages, false)?,
-            session: None,
-            sampling: Sampling {
-                temperature: Some(0.0),
-                ..Sampling::default()
-            },
-            max_tokens,
-            stop: Vec::new(),
-            format: ResponseFormat::JsonSchema {
-                schema: schema.clone(),
-            },
-            reasoning: false,
-        };
+        let generation = json_generation(self.0.prompt(messages, false)?, schema, max_tokens);
         let ended = move |event| {
             let end = match event {
                 GenerationEvent::Done(done) => Ok(done.text),
@@ -48,5 +35,23 @@ impl JsonModel for ChatJson {
         receiver
             .recv()
             .unwrap_or_else(|_| Err(EngineError::Internal("the model's thread ended".into())))
+    }
+}
+
+/// An answer that follows a schema and is the same each time.
+pub(crate) fn json_generation(tokens: Vec<u32>, schema: &Value, max_tokens: u32) -> Generation {
+    Generation {
+        tokens,
+        session: None,
+        sampling: Sampling {
+            temperature: Some(0.0),
+            ..Sampling::default()
+        },
+        max_tokens,
+        stop: Vec::new(),
+        format: ResponseFormat::JsonSchema {
+            schema: schema.clone(),
+        },
+        reasoning: false,
     }
 }
