@@ -140,7 +140,8 @@ pub fn extract(
         if confidence < options.min_confidence {
             continue;
         }
-        let (valid_from_ms, valid_to_ms) = (None, None);
+        let (valid_from_ms, valid_to_ms) =
+            super::when::validity(&text, kind == Kind::Event, turns[candidate.turn].at_ms);
         facts.push(Fact {
             sensitive: check::is_sensitive(&text) || opinion.is_some_and(|opinion| opinion.private),
             text,

@@ -20,10 +20,12 @@
 //! unit ("two years ago") stand for a wider span.
 
 mod calendar;
+mod validity;
 
 use std::ops::Range;
 
 use calendar::{Calendar, MonthDay};
+pub use validity::validity;
 
 /// A stretch of time: milliseconds since the Unix epoch, the start in it and the end not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

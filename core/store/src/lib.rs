@@ -52,7 +52,7 @@ pub use lock::EngineLock;
 pub use memories::{
     EmbeddedText, MAX_MEMORY_BYTES, MEMORY_EXPORT_FORMAT, MEMORY_EXPORT_VERSION, Memory, MemoryChange,
     MemoryCounts, MemoryImportReport, MemoryKind, MemoryOrigin, MemoryQuery, MemorySource, MemoryState,
-    MemoryStatus, NewMemory, SourceTurn,
+    MemoryStatus, NewMemory, Settled, SourceTurn, Superseded,
 };
 pub use messages::{FinishedMessage, Message, MessageStatus, NewMessage, Role};
 pub use migrations::SCHEMA_VERSION;

@@ -19,7 +19,7 @@ use crate::store::Store;
 
 pub use query::{MemoryCounts, MemoryQuery};
 pub use transfer::{MEMORY_EXPORT_FORMAT, MEMORY_EXPORT_VERSION, MemoryImportReport};
-pub use write::{MemoryChange, NewMemory};
+pub use write::{MemoryChange, NewMemory, Settled, Superseded};
 
 /// Longest text of a memory, in bytes: it is one short fact.
 pub const MAX_MEMORY_BYTES: usize = 16 * 1024;

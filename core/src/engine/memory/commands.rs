@@ -12,6 +12,7 @@ use super::keep::NewFact;
 use super::{classify, convert, prompt};
 use crate::error::EngineError;
 use crate::memory::intent::{self, Intent};
+use crate::memory::when;
 use crate::types::{ForgetOffer, MemoryReport};
 
 /// Who answers where no model does, as a reply's metadata names it.
@@ -143,14 +144,16 @@ impl Engine {
         message: store::MessageId,
     ) -> Result<(String, MemoryReport)> {
         let told = classify::classify(&text);
+        let at_ms = self.now_ms();
+        let (valid_from_ms, valid_to_ms) = when::validity(&text, told.kind == MemoryKind::Event, at_ms);
         let fact = NewFact {
             text,
             kind: told.kind,
             confidence: 1.0,
             sensitive: told.sensitive,
-            valid_from_ms: None,
-            valid_to_ms: None,
-            at_ms: self.now_ms(),
+            valid_from_ms,
+            valid_to_ms,
+            at_ms,
             origin: store::MemoryOrigin::Stated,
             sources: vec![SourceTurn { chat, message }],
             pinned: false,

@@ -66,6 +66,38 @@ pub struct MemoryChange {
     pub pinned: Option<bool>,
 }
 
+/// What becomes of a fact that was compared with what is known.
+#[derive(Debug)]
+pub enum Settled<'a> {
+    /// It is new.
+    New {
+        /// The memory to add.
+        memory: &'a NewMemory,
+        /// Its vector, when there is one.
+        vector: Option<EmbeddedText<'a>>,
+    },
+    /// It says what a memory says.
+    Known {
+        /// That memory.
+        id: MemoryId,
+        /// Where it was said again.
+        sources: &'a [SourceTurn],
+        /// When, in milliseconds since the Unix epoch.
+        said_at_ms: i64,
+        /// What changes of the memory by that.
+        change: Option<MemoryChange>,
+    },
+}
+
+/// A memory that becomes history.
+#[derive(Debug, Clone, Copy)]
+pub struct Superseded {
+    /// The memory.
+    pub memory: MemoryId,
+    /// Until when it held, unless that is known already.
+    pub valid_to_ms: Option<i64>,
+}
+
 impl Store {
     /// Adds a memory, its full-text entry and, when given, its vector.
     ///
@@ -77,36 +109,38 @@ impl Store {
         new: &NewMemory,
         vector: Option<EmbeddedText<'_>>,
     ) -> Result<Memory, StoreError> {
-        check_text(&new.text)?;
-        check_confidence(new.confidence)?;
-        let id = MemoryId::random();
+        self.settle_memory(&Settled::New { memory: new, vector }, &[], new.created_at_ms)
+    }
+
+    /// Adds a memory or notes that one was said again, and makes others history because of it: all of it or nothing.
+    ///
+    /// # Errors
+    /// As for [`Store::add_memory`], [`Store::update_memory`] and [`Store::supersede_memory`].
+    pub fn settle_memory(
+        &mut self,
+        settled: &Settled<'_>,
+        superseded: &[Superseded],
+        now_ms: i64,
+    ) -> Result<Memory, StoreError> {
         let transaction = self.transaction()?;
-        let by = successor(&transaction, new.status)?;
-        transaction
-            .prepare_cached(
-                "INSERT INTO memory (id, text, kind, confidence, sensitive, valid_from_ms, valid_to_ms,
-                                     created_at_ms, updated_at_ms, status, superseded_by, origin, pinned)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)",
-            )?
-            .execute((
+        let seq = match settled {
+            Settled::New { memory, vector } => insert(&transaction, memory, *vector)?,
+            Settled::Known {
                 id,
-                &new.text,
-                new.kind,
-                f64::from(new.confidence),
-                new.sensitive,
-                new.valid_from_ms,
-                new.valid_to_ms,
-                new.created_at_ms,
-                new.status.state(),
-                by,
-                new.origin,
-                new.pinned,
-            ))?;
-        let seq = transaction.last_insert_rowid();
-        recall_index::add_memory(&transaction, seq)?;
-        add_sources(&transaction, seq, &new.sources)?;
-        if let Some(vector) = vector {
-            vectors::put(&transaction, Index::Memories, seq, vector)?;
+                sources,
+                said_at_ms,
+                change,
+            } => {
+                let seq = reinforce(&transaction, *id, sources, *said_at_ms)?;
+                if let Some(change) = change {
+                    alter(&transaction, *id, change, None, now_ms)?;
+                }
+                seq
+            }
+        };
+        let by = by_seq(&transaction, seq)?.id;
+        for old in superseded {
+            supersede(&transaction, old.memory, by, old.valid_to_ms, now_ms)?;
         }
         let memory = by_seq(&transaction, seq)?;
         transaction.commit()?;
@@ -120,57 +154,12 @@ impl Store {
     pub fn update_memory(
         &mut self,
         id: MemoryId,
-        change: MemoryChange,
+        change: &MemoryChange,
         vector: Option<EmbeddedText<'_>>,
         now_ms: i64,
     ) -> Result<Memory, StoreError> {
-        change.text.as_deref().map_or(Ok(()), check_text)?;
-        change.confidence.map_or(Ok(()), check_confidence)?;
         let transaction = self.transaction()?;
-        let seq = memory_seq(&transaction, id)?;
-        let old = by_seq(&transaction, seq)?;
-        let text = change.text.unwrap_or_else(|| old.text.clone());
-        let renewed = text != old.text;
-        if renewed {
-            // The index first: it reads the text that it has to forget.
-            recall_index::remove_memory(&transaction, seq)?;
-            vectors::remove(&transaction, Index::Memories, seq)?;
-        }
-        let status = change.status.unwrap_or(old.status);
-        let by = match change.status {
-            Some(status) => successor_of(&transaction, seq, status)?,
-            None => successor(&transaction, old.status)?,
-        };
-        transaction
-            .prepare_cached(
-                "UPDATE memory SET text = ?2, kind = ?3, confidence = ?4, sensitive = ?5, valid_from_ms = ?6,
-                                   valid_to_ms = ?7, updated_at_ms = max(updated_at_ms, ?8), status = ?9,
-                                   superseded_by = ?10, origin = ?11, pinned = ?12
-                 WHERE seq = ?1",
-            )?
-            .execute((
-                seq,
-                &text,
-                change.kind.unwrap_or(old.kind),
-                f64::from(change.confidence.unwrap_or(old.confidence)),
-                change.sensitive.unwrap_or(old.sensitive),
-                change.valid_from_ms.unwrap_or(old.valid_from_ms),
-                change.valid_to_ms.unwrap_or(old.valid_to_ms),
-                now_ms,
-                status.state(),
-                by,
-                change.origin.unwrap_or(old.origin),
-                change.pinned.unwrap_or(old.pinned),
-            ))?;
-        if renewed {
-            recall_index::add_memory(&transaction, seq)?;
-        }
-        if renewed || status.state() != old.status.state() {
-            biography::drop_drawn_from(&transaction, seq)?;
-        }
-        if let Some(vector) = vector {
-            vectors::put(&transaction, Index::Memories, seq, vector)?;
-        }
+        let seq = alter(&transaction, id, change, vector, now_ms)?;
         let memory = by_seq(&transaction, seq)?;
         transaction.commit()?;
         Ok(memory)
@@ -187,11 +176,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<Memory, StoreError> {
         let transaction = self.transaction()?;
-        let seq = memory_seq(&transaction, id)?;
-        add_sources(&transaction, seq, sources)?;
-        transaction
-            .prepare_cached("UPDATE memory SET updated_at_ms = max(updated_at_ms, ?2) WHERE seq = ?1")?
-            .execute((seq, now_ms))?;
+        let seq = reinforce(&transaction, id, sources, now_ms)?;
         let memory = by_seq(&transaction, seq)?;
         transaction.commit()?;
         Ok(memory)
@@ -209,17 +194,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let transaction = self.transaction()?;
-        let seq = memory_seq(&transaction, old)?;
-        let by = successor_of(&transaction, seq, MemoryStatus::Superseded { by: Some(by) })?;
-        transaction
-            .prepare_cached(
-                "UPDATE memory SET status = 'superseded', superseded_by = ?2,
-                                   valid_to_ms = coalesce(valid_to_ms, ?3),
-                                   updated_at_ms = max(updated_at_ms, ?4)
-                 WHERE seq = ?1",
-            )?
-            .execute((seq, by, valid_to_ms, now_ms))?;
-        biography::drop_drawn_from(&transaction, seq)?;
+        supersede(&transaction, old, by, valid_to_ms, now_ms)?;
         transaction.commit()?;
         Ok(())
     }
@@ -238,7 +213,7 @@ impl Store {
             status: Some(status),
             ..MemoryChange::default()
         };
-        self.update_memory(id, change, None, now_ms).map(|_| ())
+        self.update_memory(id, &change, None, now_ms).map(|_| ())
     }
 
     /// Pins a memory, or lets it loose.
@@ -296,6 +271,138 @@ impl Store {
         }
         Ok(going.len())
     }
+}
+
+/// A new memory, and its inner number.
+fn insert(
+    connection: &Connection,
+    new: &NewMemory,
+    vector: Option<EmbeddedText<'_>>,
+) -> Result<i64, StoreError> {
+    check_text(&new.text)?;
+    check_confidence(new.confidence)?;
+    let by = successor(connection, new.status)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO memory (id, text, kind, confidence, sensitive, valid_from_ms, valid_to_ms,
+                                 created_at_ms, updated_at_ms, status, superseded_by, origin, pinned)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute((
+            MemoryId::random(),
+            &new.text,
+            new.kind,
+            f64::from(new.confidence),
+            new.sensitive,
+            new.valid_from_ms,
+            new.valid_to_ms,
+            new.created_at_ms,
+            new.status.state(),
+            by,
+            new.origin,
+            new.pinned,
+        ))?;
+    let seq = connection.last_insert_rowid();
+    recall_index::add_memory(connection, seq)?;
+    add_sources(connection, seq, &new.sources)?;
+    if let Some(vector) = vector {
+        vectors::put(connection, Index::Memories, seq, vector)?;
+    }
+    Ok(seq)
+}
+
+/// Changes a memory, and its inner number.
+fn alter(
+    connection: &Connection,
+    id: MemoryId,
+    change: &MemoryChange,
+    vector: Option<EmbeddedText<'_>>,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    change.text.as_deref().map_or(Ok(()), check_text)?;
+    change.confidence.map_or(Ok(()), check_confidence)?;
+    let seq = memory_seq(connection, id)?;
+    let old = by_seq(connection, seq)?;
+    let text = change.text.as_ref().unwrap_or(&old.text);
+    let renewed = *text != old.text;
+    if renewed {
+        // The index first: it reads the text that it has to forget.
+        recall_index::remove_memory(connection, seq)?;
+        vectors::remove(connection, Index::Memories, seq)?;
+    }
+    let status = change.status.unwrap_or(old.status);
+    let by = match change.status {
+        Some(status) => successor_of(connection, seq, status)?,
+        None => successor(connection, old.status)?,
+    };
+    connection
+        .prepare_cached(
+            "UPDATE memory SET text = ?2, kind = ?3, confidence = ?4, sensitive = ?5, valid_from_ms = ?6,
+                               valid_to_ms = ?7, updated_at_ms = max(updated_at_ms, ?8), status = ?9,
+                               superseded_by = ?10, origin = ?11, pinned = ?12
+             WHERE seq = ?1",
+        )?
+        .execute((
+            seq,
+            text,
+            change.kind.unwrap_or(old.kind),
+            f64::from(change.confidence.unwrap_or(old.confidence)),
+            change.sensitive.unwrap_or(old.sensitive),
+            change.valid_from_ms.unwrap_or(old.valid_from_ms),
+            change.valid_to_ms.unwrap_or(old.valid_to_ms),
+            now_ms,
+            status.state(),
+            by,
+            change.origin.unwrap_or(old.origin),
+            change.pinned.unwrap_or(old.pinned),
+        ))?;
+    if renewed {
+        recall_index::add_memory(connection, seq)?;
+    }
+    if renewed || status.state() != old.status.state() {
+        biography::drop_drawn_from(connection, seq)?;
+    }
+    if let Some(vector) = vector {
+        vectors::put(connection, Index::Memories, seq, vector)?;
+    }
+    Ok(seq)
+}
+
+/// Notes that a memory was said again, and its inner number.
+fn reinforce(
+    connection: &Connection,
+    id: MemoryId,
+    sources: &[SourceTurn],
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    let seq = memory_seq(connection, id)?;
+    add_sources(connection, seq, sources)?;
+    connection
+        .prepare_cached("UPDATE memory SET updated_at_ms = max(updated_at_ms, ?2) WHERE seq = ?1")?
+        .execute((seq, now_ms))?;
+    Ok(seq)
+}
+
+/// Makes `old` history.
+fn supersede(
+    connection: &Connection,
+    old: MemoryId,
+    by: MemoryId,
+    valid_to_ms: Option<i64>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let seq = memory_seq(connection, old)?;
+    let by = successor_of(connection, seq, MemoryStatus::Superseded { by: Some(by) })?;
+    connection
+        .prepare_cached(
+            "UPDATE memory SET status = 'superseded', superseded_by = ?2,
+                               valid_to_ms = coalesce(valid_to_ms, ?3),
+                               updated_at_ms = max(updated_at_ms, ?4)
+             WHERE seq = ?1",
+        )?
+        .execute((seq, by, valid_to_ms, now_ms))?;
+    biography::drop_drawn_from(connection, seq)?;
+    Ok(())
 }
 
 /// # Errors

@@ -213,7 +213,7 @@ impl Change {
                     text: Some("Remembers something else".into()),
                     ..MemoryChange::default()
                 };
-                store.update_memory(*memory, change, None, 100).map(|_| ())
+                store.update_memory(*memory, &change, None, 100).map(|_| ())
             }
             Change::SwitchOff(chat) => store.set_chat_memory(*chat, false),
             Change::Biography => {

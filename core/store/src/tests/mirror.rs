@@ -123,7 +123,7 @@ fn run(store: &mut Store, op: &Op, now_ms: i64) -> Result<(), StoreError> {
                 sensitive: Some(number % 3 == 0),
                 ..MemoryChange::default()
             };
-            store.update_memory(id, change, None, now_ms).map(|_| ())
+            store.update_memory(id, &change, None, now_ms).map(|_| ())
         }
         Op::Supersede(old, by) => {
             let all = memories(store);

@@ -94,7 +94,7 @@ fn a_memory_is_kept_with_its_sources_and_found_both_ways() {
         text: Some("Has a cat named Tom".into()),
         ..MemoryChange::default()
     };
-    let changed = store.update_memory(dog.id, change, None, 9).unwrap();
+    let changed = store.update_memory(dog.id, &change, None, 9).unwrap();
     assert_eq!(
         (changed.text.as_str(), changed.updated_at_ms),
         ("Has a cat named Tom", 9)
@@ -407,7 +407,7 @@ fn a_clock_that_jumps_harms_nothing() {
             valid_from_ms: Some(Some(edge)),
             ..MemoryChange::default()
         };
-        store.update_memory(two.id, change, None, edge).unwrap();
+        store.update_memory(two.id, &change, None, edge).unwrap();
         let filter = Filter {
             from_ms: Some(edge),
             holds: Some((i64::MIN, i64::MAX)),
