@@ -11,8 +11,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use hearth_core::memory::compare::{Action, Candidate, Statement, decide};
-use hearth_inference::embedding::{EmbedOptions, TextEmbedder};
+use hearth_core::memory::compare::{
+    Action, Candidate, JUDGE_ADAPTER, Judgement, Statement, WORTH_JUDGING, decide,
+};
+use hearth_inference::embedding::{EmbedOptions, PairClassifier, TextEmbedder};
 use serde_json::{Value, json};
 
 use self::timeline::{Pool, Timeline};
@@ -36,6 +38,9 @@ pub(crate) struct SupersessionArgs {
     /// Score these timelines (JSON lines) instead of generated ones
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Measure the rules without the classifier of pairs
+    #[arg(long)]
+    rules: bool,
     /// Only this pool
     #[arg(long)]
     pool: Option<String>,
@@ -54,6 +59,7 @@ impl SupersessionArgs {
             timelines: 600,
             seed: 1,
             file: None,
+            rules: false,
             pool: None,
             failures: 0,
             dump: None,
@@ -71,10 +77,14 @@ pub(crate) fn run(args: &SupersessionArgs) -> Result<()> {
         return std::fs::write(path, out).context("writing the timelines");
     }
     let folder = args.common.models.join(EMBEDDER.to_lowercase());
-    let mut vectors = Vectors {
-        embedder: TextEmbedder::load(&folder, EmbedOptions::default())
-            .with_context(|| format!("loading {}", folder.display()))?,
-        known: HashMap::new(),
+    let embedder = TextEmbedder::load(&folder, EmbedOptions::default())
+        .with_context(|| format!("loading {}", folder.display()))?;
+    let judge = embedder.pair_classifier(JUDGE_ADAPTER)?;
+    let mut models = Models {
+        embedder,
+        judge: (!args.rules).then_some(judge),
+        vectors: HashMap::new(),
+        judgements: HashMap::new(),
     };
     let mut table = String::from(
         "| timelines | count | current value right | false supersession | wrongly merged | paraphrases known | asked where due |\n|---|---|---|---|---|---|---|\n",
@@ -84,7 +94,7 @@ pub(crate) fn run(args: &SupersessionArgs) -> Result<()> {
         let mut score = Score::default();
         let mut shown = 0;
         for timeline in timelines {
-            let problems = play(timeline, &mut vectors, &mut score)?;
+            let problems = play(timeline, &mut models, &mut score)?;
             if !problems.is_empty() && shown < args.failures {
                 shown += 1;
                 println!("{}\n{problems}", timeline.id);
@@ -134,6 +144,16 @@ fn sets(args: &SupersessionArgs) -> Result<Vec<(String, Vec<Timeline>)>> {
             "held",
             include_str!("../data/supersession/held.toml"),
         ),
+        (
+            "blind, as people say it",
+            "blind-1",
+            include_str!("../data/supersession/blind-1.toml"),
+        ),
+        (
+            "blind, as a note-taker writes it",
+            "blind-2",
+            include_str!("../data/supersession/blind-2.toml"),
+        ),
     ];
     pools
         .into_iter()
@@ -147,19 +167,50 @@ fn sets(args: &SupersessionArgs) -> Result<Vec<(String, Vec<Timeline>)>> {
         .collect()
 }
 
-struct Vectors {
+struct Models {
     embedder: TextEmbedder,
-    known: HashMap<String, Vec<f32>>,
+    /// None when the rules are to be measured alone.
+    judge: Option<PairClassifier>,
+    vectors: HashMap<String, Vec<f32>>,
+    judgements: HashMap<(String, String), Judgement>,
 }
 
-impl Vectors {
-    fn of(&mut self, text: &str) -> Result<Vec<f32>> {
-        if let Some(vector) = self.known.get(text) {
+impl Models {
+    fn vector(&mut self, text: &str) -> Result<Vec<f32>> {
+        if let Some(vector) = self.vectors.get(text) {
             return Ok(vector.clone());
         }
         let vector = self.embedder.embed(&[text])?.swap_remove(0);
-        self.known.insert(text.to_owned(), vector.clone());
+        self.vectors.insert(text.to_owned(), vector.clone());
         Ok(vector)
+    }
+
+    /// Asks the classifier about each candidate that is worth it, as the engine does.
+    fn judge(&mut self, candidates: &mut [Candidate<'_, usize>], later: &str) -> Result<()> {
+        let Some(judge) = &self.judge else {
+            return Ok(());
+        };
+        let new: Vec<(&str, &str)> = candidates
+            .iter()
+            .filter(|candidate| candidate.cosine >= WORTH_JUDGING)
+            .map(|candidate| (candidate.statement.text, later))
+            .filter(|(old, later)| {
+                !self
+                    .judgements
+                    .contains_key(&((*old).to_owned(), (*later).to_owned()))
+            })
+            .collect();
+        for (pair, classes) in new.iter().zip(self.embedder.classify_pairs(judge, &new)?) {
+            if let Some(judgement) = Judgement::from_classes(&classes) {
+                self.judgements
+                    .insert((pair.0.to_owned(), pair.1.to_owned()), judgement);
+            }
+        }
+        for candidate in candidates {
+            let pair = (candidate.statement.text.to_owned(), later.to_owned());
+            candidate.judged = self.judgements.get(&pair).copied();
+        }
+        Ok(())
     }
 }
 
@@ -208,18 +259,18 @@ impl Score {
 }
 
 /// Puts a timeline's facts in one after the other and compares what is left with what should be.
-fn play(timeline: &Timeline, vectors: &mut Vectors, score: &mut Score) -> Result<String> {
+fn play(timeline: &Timeline, models: &mut Models, score: &mut Score) -> Result<String> {
     let facts = &timeline.facts;
     let mut fates: Vec<Fate> = Vec::new();
     let mut asked: Vec<Vec<usize>> = Vec::new();
     let mut reasons: HashMap<usize, usize> = HashMap::new();
     for (number, fact) in facts.iter().enumerate() {
-        let vector = vectors.of(&fact.text)?;
+        let vector = models.vector(&fact.text)?;
         let mut candidates = Vec::new();
         for (at, old) in facts[..number].iter().enumerate() {
             if matches!(fates[at], Fate::Active | Fate::Review) {
-                let cosine = vectors
-                    .of(&old.text)?
+                let cosine = models
+                    .vector(&old.text)?
                     .iter()
                     .zip(&vector)
                     .map(|(a, b)| a * b)
@@ -230,11 +281,13 @@ fn play(timeline: &Timeline, vectors: &mut Vectors, score: &mut Score) -> Result
                     pinned: false,
                     in_review: fates[at] == Fate::Review,
                     cosine,
+                    judged: None,
                 });
             }
         }
         candidates.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
         candidates.truncate(NEAREST);
+        models.judge(&mut candidates, &fact.text)?;
         let mut fate = Fate::Active;
         let mut asks = Vec::new();
         for action in decide(&statement(fact), &candidates) {

@@ -3,7 +3,9 @@
 //! Made for `all-MiniLM-L6-v2` and its relatives, and equal to what sentence-transformers computes with them:
 //! WordPiece tokens, cut at 256, mean over the real tokens, L2 norm.
 
+mod adapter;
 mod bert;
+mod pairs;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use self::bert::Bert;
+pub use self::pairs::PairClassifier;
 use crate::decoder::{DecoderError, DevicePreference, candle::open_device};
 
 /// Tokens that sentence-transformers keeps of a text where the model's folder states no other limit.
@@ -190,23 +193,41 @@ impl TextEmbedder {
     }
 
     fn embed_batch(&self, all: &[Vec<u32>], batch: &[usize]) -> candle_core::Result<Vec<Vec<f32>>> {
-        let longest = batch.iter().map(|&index| all[index].len()).max().unwrap_or(0);
-        let padded = batch.iter().any(|&index| all[index].len() < longest);
-        let shape = (batch.len(), longest);
-        let mut ids = vec![0u32; batch.len() * longest];
-        let mut mask = vec![0f32; batch.len() * longest];
-        for (row, &index) in batch.iter().enumerate() {
-            let tokens = &all[index];
-            ids[row * longest..][..tokens.len()].copy_from_slice(tokens);
-            mask[row * longest..][..tokens.len()].fill(1.0);
-        }
-        let ids = Tensor::from_vec(ids, shape, &self.device)?;
-        let mask = Tensor::from_vec(mask, shape, &self.device)?;
-        let hidden = self.bert.forward(&ids, padded.then_some(&mask))?;
+        let rows: Vec<&[u32]> = batch.iter().map(|&index| all[index].as_slice()).collect();
+        let Padded { ids, mask, ragged } = Padded::of(&rows, &self.device)?;
+        let hidden = self.bert.forward(&ids, ragged.then_some(&mask))?;
         // Mean over real tokens, then length 1: the division by the count cancels out.
         let sum = hidden.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
         let norm = sum.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
         sum.broadcast_div(&norm)?.to_dtype(DType::F32)?.to_vec2()
+    }
+}
+
+/// Rows of numbers brought to one length.
+struct Padded {
+    /// `[rows, longest]`, 0 where a row has ended.
+    ids: Tensor,
+    /// The same shape, 1 for what is real.
+    mask: Tensor,
+    /// Whether anything was padded.
+    ragged: bool,
+}
+
+impl Padded {
+    fn of(rows: &[&[u32]], device: &Device) -> candle_core::Result<Self> {
+        let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let shape = (rows.len(), longest);
+        let mut ids = vec![0u32; rows.len() * longest];
+        let mut mask = vec![0f32; rows.len() * longest];
+        for (number, row) in rows.iter().enumerate() {
+            ids[number * longest..][..row.len()].copy_from_slice(row);
+            mask[number * longest..][..row.len()].fill(1.0);
+        }
+        Ok(Self {
+            ids: Tensor::from_vec(ids, shape, device)?,
+            mask: Tensor::from_vec(mask, shape, device)?,
+            ragged: rows.iter().any(|row| row.len() < longest),
+        })
     }
 }
 

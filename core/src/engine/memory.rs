@@ -42,13 +42,14 @@ use hearth_store::MemoryQuery;
 
 use super::{Engine, Result};
 use crate::error::EngineError;
+use crate::memory::when;
 use crate::types::{
     EngineEvent, Memory, MemoryDetail, MemoryDraft, MemoryEdit, MemoryId, MemoryKept, MemoryListParams,
     MemoryListed,
 };
 pub(super) use commands::{ANSWERED_BY, Command, Remembering, command};
 pub(super) use idle::{Idle, run as run_idle};
-use keep::{Kept, NewFact, Vector};
+use keep::{Judged, Kept, NewFact, Vector};
 pub(super) use mine::forget_chat;
 pub use transfer::MemoryFormat;
 pub(super) use turn::{Told, TurnMemory};
@@ -67,14 +68,20 @@ impl Engine {
         let text = one_fact(&draft.text)?;
         check_times(draft.valid_from_ms, draft.valid_to_ms)?;
         let told = classify::classify(&text);
+        let kind = draft.kind.map_or(told.kind, Into::into);
+        let at_ms = self.now_ms();
+        let (valid_from_ms, valid_to_ms) = match (draft.valid_from_ms, draft.valid_to_ms) {
+            (None, None) => when::validity(&text, kind == store::MemoryKind::Event, at_ms),
+            given => given,
+        };
         let fact = NewFact {
-            kind: draft.kind.map_or(told.kind, Into::into),
+            kind,
             sensitive: draft.sensitive.unwrap_or(told.sensitive),
             text,
             confidence: 1.0,
-            valid_from_ms: draft.valid_from_ms,
-            valid_to_ms: draft.valid_to_ms,
-            at_ms: self.now_ms(),
+            valid_from_ms,
+            valid_to_ms,
+            at_ms,
             origin: store::MemoryOrigin::Stated,
             sources: Vec::new(),
             pinned: draft.pinned,
@@ -87,16 +94,53 @@ impl Engine {
     /// Compares a fact with what is remembered, keeps it, and tells the watchers.
     async fn keep_fact(&self, fact: NewFact) -> Result<Kept> {
         let vector = self.vector_of(&fact.text).await?;
-        let now_ms = self.now_ms();
-        let kept = self
-            .inner
-            .chats
-            .store()
-            .run(move |store| keep::keep(store, fact, vector.as_ref(), now_ms))
-            .await?;
+        let kept = self.keep_embedded(fact, vector).await?;
         self.tell_memory(Some(kept.memory.id.into()));
         self.inner.idle.wake();
         Ok(kept)
+    }
+
+    /// The same for a fact whose vector is known, without telling anyone.
+    async fn keep_embedded(&self, fact: NewFact, vector: Option<Vector>) -> Result<Kept> {
+        let judged = self.judged(&fact.text, fact.at_ms, vector.as_ref()).await?;
+        let now_ms = self.now_ms();
+        let store = self.inner.chats.store();
+        store
+            .run(move |store| keep::keep(store, fact, vector.as_ref(), &judged, now_ms))
+            .await
+    }
+
+    /// What the classifier of pairs holds of a statement and the memories near it; nothing where there is none.
+    async fn judged(&self, text: &str, at_ms: i64, vector: Option<&Vector>) -> Result<Judged> {
+        let (Some(vector), Some(model)) = (vector, self.embedder().await) else {
+            return Ok(Judged::new());
+        };
+        let (text, vector) = (text.to_owned(), vector.clone());
+        let pairs = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| keep::pairs(store, &text, at_ms, Some(&vector)))
+            .await?;
+        let (ids, texts): (Vec<_>, Vec<_>) = pairs
+            .into_iter()
+            .map(|pair| (pair.memory, (pair.older, pair.later)))
+            .unzip();
+        if ids.is_empty() {
+            return Ok(Judged::new());
+        }
+        let judged = model.judge(texts).await.unwrap_or_default();
+        Ok(ids.into_iter().zip(judged).collect())
+    }
+
+    /// Memories that hold (or wait) and that this one contradicts, whatever their kind.
+    async fn contradicted_by(&self, memory: store::Memory) -> Result<Vec<store::Memory>> {
+        let vector = self.vector_of(&memory.text).await?;
+        let judged = self.judged(&memory.text, i64::MAX, vector.as_ref()).await?;
+        let store = self.inner.chats.store();
+        store
+            .run(move |store| keep::contradicted_by(store, &memory, vector.as_ref(), &judged))
+            .await
     }
 
     async fn kept_view(&self, kept: Kept) -> Result<MemoryKept> {
@@ -202,7 +246,7 @@ impl Engine {
                     ..keep::certain()
                 };
                 let new = match text.filter(|text| *text != old.text) {
-                    None => store.update_memory(id, change, None, now_ms)?,
+                    None => store.update_memory(id, &change, None, now_ms)?,
                     Some(text) => keep::correct(store, &old, text, &change, vector.as_ref(), now_ms)?,
                 };
                 convert::memory(store, new)
@@ -216,31 +260,21 @@ impl Engine {
     /// The person says that a memory is right: it is certain from here on, and what contradicts it becomes history.
     pub async fn confirm_memory(&self, memory: MemoryId) -> Result<MemoryKept> {
         let id: store::MemoryId = memory.into();
-        let text = self
+        let present = self
             .inner
             .chats
             .store()
-            .run(move |store| Ok(store.memory(id)?.text))
+            .run(move |store| store.memory(id))
             .await?;
-        let vector = self.vector_of(&text).await?;
+        let contradicted = self.contradicted_by(present).await?;
         let now_ms = self.now_ms();
         let kept = self
             .inner
             .chats
             .store()
             .run(move |store| {
-                let memory = store.update_memory(id, keep::certain(), None, now_ms)?;
-                let mut superseded = Vec::new();
-                for other in keep::contradicted_by(store, &memory, vector.as_ref())? {
-                    store.supersede_memory(other.id, id, Some(now_ms), now_ms)?;
-                    superseded.push(other.id);
-                }
-                Ok(Kept {
-                    memory: store.memory(id)?,
-                    known: true,
-                    superseded,
-                    contradicts: Vec::new(),
-                })
+                let memory = store.memory(id)?;
+                keep::confirm(store, &memory, &contradicted, now_ms)
             })
             .await?;
         self.tell_memory(Some(memory));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hearth_inference::chat_template::{ChatMessage, RenderOptions, Role as TemplateRole};
-use hearth_inference::embedding::{EmbedError, EmbedOptions, TextEmbedder};
+use hearth_inference::embedding::{EmbedError, EmbedOptions, PairClassifier, TextEmbedder};
 use hearth_inference::gguf::GgufFile;
 use hearth_inference::model::{
     self, GenerateError, GenerateEvent, GenerateRequest, LanguageModel, LoadError, LoadOptions,
@@ -17,6 +17,7 @@ use super::port::{
     PromptMessage, Ticket,
 };
 use crate::error::EngineError;
+use crate::memory::compare::{JUDGE_ADAPTER, JUDGE_MODEL, Judgement};
 use crate::types::{FinishReason, ResponseFormat, Role, Sampling, Timings, Usage};
 
 /// Loads models with the inference package.
@@ -58,8 +59,15 @@ impl ModelLoader for NativeLoader {
         let embedder = TextEmbedder::load(folder, options).map_err(|error| embed_error(id, &error))?;
         let weights =
             std::fs::metadata(folder.join("model.safetensors")).map_or(0, |metadata| metadata.len());
+        let judge = if id == JUDGE_MODEL {
+            let read = embedder.pair_classifier(JUDGE_ADAPTER);
+            Some(read.map_err(|error| embed_error(id, &error))?)
+        } else {
+            None
+        };
         Ok(Arc::new(NativeEmbedder {
             embedder,
+            judge,
             weights_bytes: weights,
         }))
     }
@@ -250,6 +258,8 @@ fn generate_error(id: &str, error: &GenerateError) -> EngineError {
 
 struct NativeEmbedder {
     embedder: TextEmbedder,
+    /// For the model that it was made for.
+    judge: Option<PairClassifier>,
     weights_bytes: u64,
 }
 
@@ -270,6 +280,20 @@ impl Embedder for NativeEmbedder {
             tokens = tokens.saturating_add(needed_tokens);
         }
         Ok((self.embedder.embed(texts).map_err(failed)?, tokens))
+    }
+
+    fn judge(&self, pairs: &[(&str, &str)]) -> Result<Option<Vec<Judgement>>, EngineError> {
+        let Some(judge) = &self.judge else {
+            return Ok(None);
+        };
+        let classes = self
+            .embedder
+            .classify_pairs(judge, pairs)
+            .map_err(|error| embed_error(self.embedder.model_id(), &error))?;
+        Ok(classes
+            .iter()
+            .map(|classes| Judgement::from_classes(classes))
+            .collect())
     }
 
     fn dimensions(&self) -> u32 {

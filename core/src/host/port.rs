@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::EngineError;
+use crate::memory::compare::Judgement;
 use crate::types::{FinishReason, ResponseFormat, Role, Sampling, Timings, Usage};
 
 /// One message of a prompt.
@@ -105,6 +106,10 @@ pub trait Embedder: Send + Sync {
     /// One vector of length 1 for each text, and the tokens read. Blocks.
     /// Errors: [`EngineError::ContextTooLarge`] for a text that is longer than the model's window.
     fn embed(&self, texts: &[&str]) -> Result<(Vec<Vec<f32>>, u32), EngineError>;
+    /// What each pair of an older and a later statement is to each other; `None` for a model that can't tell. Blocks.
+    fn judge(&self, _pairs: &[(&str, &str)]) -> Result<Option<Vec<Judgement>>, EngineError> {
+        Ok(None)
+    }
     /// Length of each vector.
     fn dimensions(&self) -> u32;
     /// Memory it takes.

@@ -1,15 +1,17 @@
 //! Whether two facts are one, contradict each other, or stand beside each other; and what follows from that.
 //!
-//! Rules, no model: a vector's cosine only proposes what to compare. "Allergic" and "not allergic" lie at 0.96, 10 and
+//! Rules first: a vector's cosine only proposes what to compare. "Allergic" and "not allergic" lie at 0.96, 10 and
 //! 20 mg at 0.98, while honest paraphrases sit lower; so numbers with their units, negation, names, order and time are
 //! compared as such. A statement is taken apart into claims (whose attribute has which value), by patterns that are
-//! data ([`claims`]); two claims of one attribute then agree, refine or exclude each other.
+//! data ([`claims`]); two claims of one attribute then agree, refine or exclude each other. Where the rules find nothing,
+//! a small classifier of pairs may ([`judge`]).
 //!
 //! English is covered widely. German, French and Spanish have the patterns of everyday attributes. In every other
 //! language numbers, dates and negation still keep statements from being called the same; contradictions are found
 //! where verb and words agree and only negation or numbers differ.
 
 mod claims;
+mod judge;
 mod quantity;
 mod relation;
 mod words;
@@ -17,6 +19,8 @@ mod words;
 use hearth_store::{Memory, MemoryId, MemoryStatus};
 
 use crate::memory::extract::Kind;
+
+pub use judge::{JUDGE_ADAPTER, JUDGE_MODEL, Judgement, WORTH_JUDGING};
 
 /// How a statement stands to an older one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +46,29 @@ pub struct Statement<'a> {
     pub at_ms: i64,
 }
 
-/// How `new` stands to `old`. `cosine` is that of their vectors; 0 where there are none.
-pub fn relation(old: &Statement<'_>, new: &Statement<'_>, cosine: f32) -> Relation {
-    relation::relate(
-        &claims::parse(old.text),
-        &claims::parse(new.text),
-        (old.kind, new.kind),
-        cosine,
-    )
+/// How `new` stands to `old`. `cosine` is that of their vectors; 0 where there are none. `judged` is the classifier's
+/// opinion, where it was asked: it speaks where the rules found nothing.
+pub fn relation(
+    old: &Statement<'_>,
+    new: &Statement<'_>,
+    cosine: f32,
+    judged: Option<Judgement>,
+) -> Relation {
+    let (parsed_old, parsed_new) = (claims::parse(old.text), claims::parse(new.text));
+    relate(&parsed_old, &parsed_new, (old.kind, new.kind), cosine, judged)
+}
+
+fn relate(
+    old: &claims::Parsed,
+    new: &claims::Parsed,
+    kinds: (Kind, Kind),
+    cosine: f32,
+    judged: Option<Judgement>,
+) -> Relation {
+    match (relation::relate(old, new, kinds, cosine), judged) {
+        (Relation::Separate, Some(judged)) => judge::second_opinion(old, new, judged),
+        (relation, _) => relation,
+    }
 }
 
 /// Whether two words in lower case are forms of one.
@@ -130,11 +149,13 @@ pub struct Candidate<'a, Id> {
     pub in_review: bool,
     /// Cosine of its vector and the new fact's.
     pub cosine: f32,
+    /// What the classifier holds of the pair, in the order in which the two were said.
+    pub judged: Option<Judgement>,
 }
 
 impl<'a> Candidate<'a, MemoryId> {
     /// A stored memory, last said when it was last changed.
-    pub fn of(memory: &'a Memory, cosine: f32) -> Self {
+    pub fn of(memory: &'a Memory, cosine: f32, judged: Option<Judgement>) -> Self {
         Self {
             id: memory.id,
             statement: Statement {
@@ -146,6 +167,7 @@ impl<'a> Candidate<'a, MemoryId> {
             pinned: memory.pinned,
             in_review: memory.status == MemoryStatus::Review,
             cosine,
+            judged,
         }
     }
 }
@@ -171,9 +193,15 @@ pub fn decide<Id: Copy + PartialEq>(
         // What was said earlier is the older one, in whatever order the two arrive.
         let late = candidate.statement.at_ms > new.at_ms;
         let relation = if late {
-            relation::relate(&parsed, &old, (kinds.1, kinds.0), candidate.cosine)
+            relate(
+                &parsed,
+                &old,
+                (kinds.1, kinds.0),
+                candidate.cosine,
+                candidate.judged,
+            )
         } else {
-            relation::relate(&old, &parsed, kinds, candidate.cosine)
+            relate(&old, &parsed, kinds, candidate.cosine, candidate.judged)
         };
         match relation {
             Relation::Same if !late && same.is_none_or(|best| candidate.cosine > best.cosine) => {

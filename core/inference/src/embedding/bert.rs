@@ -7,6 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
 
 use super::EmbedError;
+use super::adapter::{Adapter, LowRank};
 
 /// Part of `config.json`.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -67,8 +68,12 @@ struct Linear {
 }
 
 impl Linear {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        x.matmul(&self.matrix)?.broadcast_add(&self.bias)
+    fn forward(&self, x: &Tensor, adapted: Option<&LowRank>) -> candle_core::Result<Tensor> {
+        let y = x.matmul(&self.matrix)?.broadcast_add(&self.bias)?;
+        match adapted {
+            Some(low_rank) => y + low_rank.forward(x)?,
+            None => Ok(y),
+        }
     }
 }
 
@@ -97,8 +102,10 @@ struct Layer {
 /// A loaded encoder.
 pub(super) struct Bert {
     words: Tensor,
-    /// Position and first token type together, `[positions, width]`.
+    /// `[positions, width]`.
     positions: Tensor,
+    /// Token types, `[types, width]`.
+    types: Tensor,
     embedding_norm: Norm,
     layers: Vec<Layer>,
     heads: usize,
@@ -122,7 +129,8 @@ impl Bert {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             words,
-            positions: positions.broadcast_add(&types.narrow(0, 0, 1)?)?,
+            positions,
+            types,
             embedding_norm: source.norm("embeddings.LayerNorm")?,
             layers,
             heads: config.num_attention_heads,
@@ -134,13 +142,53 @@ impl Bert {
         self.width
     }
 
+    pub(super) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    pub(super) fn inner_width(&self) -> candle_core::Result<usize> {
+        self.layers
+            .first()
+            .map_or(Ok(0), |layer| layer.feed_forward_in.bias.dim(0))
+    }
+
     /// The last layer for `ids` `[texts, tokens]`: `[texts, tokens, width]`. `mask` is 1 for real tokens and 0 for
     /// padding; none when nothing is padded.
     pub(super) fn forward(&self, ids: &Tensor, mask: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        let (_, tokens) = ids.dims2()?;
+        let types = self.types.narrow(0, 0, 1)?;
+        let places = self.positions.narrow(0, 0, tokens)?.broadcast_add(&types)?;
+        self.run(ids, &places.unsqueeze(0)?, mask, None)
+    }
+
+    /// The same with an adapter, for pairs: `types` `[texts, tokens]` is 0 for the first text and 1 for the second.
+    pub(super) fn forward_adapted(
+        &self,
+        ids: &Tensor,
+        types: &Tensor,
+        mask: Option<&Tensor>,
+        adapter: &Adapter,
+    ) -> candle_core::Result<Tensor> {
+        let (texts, tokens) = ids.dims2()?;
+        let types = adapter
+            .types
+            .index_select(&types.flatten_all()?, 0)?
+            .reshape((texts, tokens, self.width))?;
+        let places = types.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
+        self.run(ids, &places, mask, Some(adapter))
+    }
+
+    fn run(
+        &self,
+        ids: &Tensor,
+        places: &Tensor,
+        mask: Option<&Tensor>,
+        adapter: Option<&Adapter>,
+    ) -> candle_core::Result<Tensor> {
         let (texts, tokens) = ids.dims2()?;
         let shape = (texts, tokens, self.width);
         let words = self.words.index_select(&ids.flatten_all()?, 0)?.reshape(shape)?;
-        let x = words.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
+        let x = words.broadcast_add(places)?;
         let mut x = self
             .embedding_norm
             .forward(&x)?
@@ -150,30 +198,39 @@ impl Bert {
             Some(mask) => Some(mask.affine(1e9, -1e9)?.reshape((texts, 1, 1, tokens))?),
             None => None,
         };
-        for layer in &self.layers {
-            let attended = self.attention(layer, &x, texts, tokens, hidden.as_ref())?;
-            let attended = layer.attention_out.forward(&attended)?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            let adapted = adapter.and_then(|adapter| adapter.layers.get(number));
+            let all = layer
+                .attention_in
+                .forward(&x, adapted.map(|adapted| &adapted.attention_in))?;
+            let attended = self.attention(&all, texts, tokens, hidden.as_ref())?;
+            let attended = layer
+                .attention_out
+                .forward(&attended, adapted.map(|adapted| &adapted.attention_out))?;
             x = layer.attention_norm.forward(&(x + attended)?)?;
-            let inner = layer.feed_forward_in.forward(&x)?.gelu_erf()?;
-            let fed = layer.feed_forward_out.forward(&inner)?;
+            let inner = layer
+                .feed_forward_in
+                .forward(&x, adapted.map(|adapted| &adapted.feed_forward_in))?
+                .gelu_erf()?;
+            let fed = layer
+                .feed_forward_out
+                .forward(&inner, adapted.map(|adapted| &adapted.feed_forward_out))?;
             x = layer.feed_forward_norm.forward(&(x + fed)?)?;
         }
         x.reshape(shape)
     }
 
+    /// `all` are queries, keys and values side by side.
     fn attention(
         &self,
-        layer: &Layer,
-        x: &Tensor,
+        all: &Tensor,
         texts: usize,
         tokens: usize,
         hidden: Option<&Tensor>,
     ) -> candle_core::Result<Tensor> {
         let size = self.width / self.heads;
         // [texts, tokens, 3, heads, size] -> [3, texts, heads, tokens, size]
-        let all = layer
-            .attention_in
-            .forward(x)?
+        let all = all
             .reshape((texts, tokens, 3, self.heads, size))?
             .permute([2, 0, 3, 1, 4])?
             .contiguous()?;

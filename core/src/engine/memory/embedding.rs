@@ -6,6 +6,7 @@ use super::super::{Engine, Result};
 use crate::error::EngineError;
 use crate::host::port::{Embedder, LoadRequest};
 use crate::host::{Lease, Wanted};
+use crate::memory::compare::Judgement;
 use crate::models::Task;
 use crate::types::EngineEvent;
 
@@ -89,6 +90,28 @@ impl EmbeddingModel {
         tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|_| Err(EngineError::Internal("the embedding model panicked".into())))
+    }
+}
+
+impl EmbeddingModel {
+    /// What each pair of an older and a later statement is to each other; none where the model can't tell: then the rules
+    /// are alone.
+    pub(super) async fn judge(&self, pairs: Vec<(String, String)>) -> Option<Vec<Judgement>> {
+        let model = Arc::clone(self.lease.model());
+        let work = move || {
+            let pairs: Vec<(&str, &str)> = pairs
+                .iter()
+                .map(|(older, later)| (beginning(older, MAX_CHARS), beginning(later, MAX_CHARS)))
+                .collect();
+            model.judge(&pairs)
+        };
+        let judged = tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|_| Err(EngineError::Internal("the judge of pairs panicked".into())));
+        judged.unwrap_or_else(|error| {
+            tracing::warn!(code = error.code(), "pairs of facts can't be judged");
+            None
+        })
     }
 }
 

@@ -1,11 +1,13 @@
 //! A new fact meets what is remembered: it is known, takes the place of something, is kept beside it, or asks.
 
+use std::collections::HashMap;
+
 use hearth_store::{
     EmbeddedText, Filter, Index, Memory, MemoryChange, MemoryId, MemoryKind, MemoryOrigin, MemoryState,
-    MemoryStatus, NewMemory, RowSource, SourceTurn, Store, StoreError, TextQuery,
+    MemoryStatus, NewMemory, RowSource, Settled, SourceTurn, Store, StoreError, Superseded, TextQuery,
 };
 
-use crate::memory::compare::{self, Action, Candidate, Relation, Statement};
+use crate::memory::compare::{self, Action, Candidate, Judgement, Relation, Statement, WORTH_JUDGING};
 
 /// So many of the nearest memories, by vectors and by words each, are compared with a new one.
 const NEAREST: usize = 20;
@@ -29,6 +31,17 @@ pub(super) struct NewFact {
 /// A vector and the model that made it.
 pub(super) type Vector = (String, Vec<f32>);
 
+/// What the classifier of pairs holds of memories and the fact that they are compared with.
+pub(super) type Judged = HashMap<MemoryId, Judgement>;
+
+/// A memory and a fact, to be judged: the older statement first.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) memory: MemoryId,
+    pub(super) older: String,
+    pub(super) later: String,
+}
+
 /// What became of it.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -44,12 +57,13 @@ pub(super) fn keep(
     store: &mut Store,
     fact: NewFact,
     vector: Option<&Vector>,
+    judged: &Judged,
     now_ms: i64,
 ) -> Result<Kept, StoreError> {
     let near = nearest(store, &fact.text, vector)?;
     let candidates: Vec<Candidate<'_, MemoryId>> = near
         .iter()
-        .map(|(memory, cosine)| Candidate::of(memory, *cosine))
+        .map(|(memory, cosine)| Candidate::of(memory, *cosine, judged.get(&memory.id).copied()))
         .collect();
     let new = Statement {
         text: &fact.text,
@@ -62,7 +76,7 @@ pub(super) fn keep(
         Action::Reinforce(id) => Some(*id),
         _ => None,
     });
-    let (mut superseded, mut contradicts) = (Vec::new(), Vec::new());
+    let mut contradicts = Vec::new();
     let mut status = MemoryStatus::Active;
     let mut valid_to_ms = fact.valid_to_ms;
     for action in &actions {
@@ -78,45 +92,54 @@ pub(super) fn keep(
             Action::Ask { old } => contradicts.push(*old),
         }
     }
-    let memory = match known {
-        Some(id) => {
+    let superseded: Vec<Superseded> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Supersede { old, valid_to_ms } if Some(*old) != known => Some(Superseded {
+                memory: *old,
+                valid_to_ms: Some(*valid_to_ms),
+            }),
+            _ => None,
+        })
+        .collect();
+    let new;
+    let settled = if let Some(id) = known {
+        // The person says outright what was only inferred, or waited for their word.
+        let certain = fact.origin == MemoryOrigin::Stated
+            && contradicts.is_empty()
+            && near
+                .iter()
+                .any(|(memory, _)| memory.id == id && !is_certain(memory));
+        Settled::Known {
+            id,
+            sources: &fact.sources,
             // Said again when it was said, not when it was found: what was said in between is older.
-            let mut memory = store.reinforce_memory(id, &fact.sources, fact.at_ms)?;
-            // The person says outright what was only inferred, or waited for their word.
-            if fact.origin == MemoryOrigin::Stated && contradicts.is_empty() && !is_certain(&memory) {
-                memory = store.update_memory(id, certain(), None, now_ms)?;
-            }
-            memory
+            said_at_ms: fact.at_ms,
+            change: certain.then(self::certain),
         }
-        None => store.add_memory(
-            &NewMemory {
-                text: fact.text,
-                kind: fact.kind,
-                confidence: fact.confidence,
-                sensitive: fact.sensitive,
-                valid_from_ms: fact.valid_from_ms,
-                valid_to_ms,
-                created_at_ms: fact.at_ms,
-                sources: fact.sources,
-                status,
-                origin: fact.origin,
-                pinned: fact.pinned,
-            },
-            vector.map(embedded),
-        )?,
+    } else {
+        new = NewMemory {
+            text: fact.text,
+            kind: fact.kind,
+            confidence: fact.confidence,
+            sensitive: fact.sensitive,
+            valid_from_ms: fact.valid_from_ms,
+            valid_to_ms,
+            created_at_ms: fact.at_ms,
+            sources: fact.sources,
+            status,
+            origin: fact.origin,
+            pinned: fact.pinned,
+        };
+        Settled::New {
+            memory: &new,
+            vector: vector.map(embedded),
+        }
     };
-    for action in actions {
-        if let Action::Supersede { old, valid_to_ms } = action
-            && old != memory.id
-        {
-            store.supersede_memory(old, memory.id, Some(valid_to_ms), now_ms)?;
-            superseded.push(old);
-        }
-    }
     Ok(Kept {
-        memory: store.memory(memory.id)?,
+        memory: store.settle_memory(&settled, &superseded, now_ms)?,
         known: known.is_some(),
-        superseded,
+        superseded: superseded.into_iter().map(|old| old.memory).collect(),
         contradicts,
     })
 }
@@ -152,9 +175,43 @@ pub(super) fn correct(
         origin: MemoryOrigin::Stated,
         pinned: old.pinned,
     };
-    let new = store.add_memory(&new, vector.map(embedded))?;
-    store.supersede_memory(old.id, new.id, Some(now_ms), now_ms)?;
-    store.memory(new.id)
+    let settled = Settled::New {
+        memory: &new,
+        vector: vector.map(embedded),
+    };
+    let superseded = Superseded {
+        memory: old.id,
+        valid_to_ms: Some(now_ms),
+    };
+    store.settle_memory(&settled, &[superseded], now_ms)
+}
+
+/// The person says that a memory is right: it is certain, and what contradicts it becomes history.
+pub(super) fn confirm(
+    store: &mut Store,
+    memory: &Memory,
+    contradicted: &[Memory],
+    now_ms: i64,
+) -> Result<Kept, StoreError> {
+    let superseded: Vec<Superseded> = contradicted
+        .iter()
+        .map(|other| Superseded {
+            memory: other.id,
+            valid_to_ms: Some(now_ms),
+        })
+        .collect();
+    let settled = Settled::Known {
+        id: memory.id,
+        sources: &[],
+        said_at_ms: now_ms,
+        change: Some(certain()),
+    };
+    Ok(Kept {
+        memory: store.settle_memory(&settled, &superseded, now_ms)?,
+        known: true,
+        superseded: superseded.iter().map(|old| old.memory).collect(),
+        contradicts: Vec::new(),
+    })
 }
 
 /// Memories that hold (or wait) and that this one contradicts, whatever their kind.
@@ -162,20 +219,49 @@ pub(super) fn contradicted_by(
     store: &Store,
     memory: &Memory,
     vector: Option<&Vector>,
+    judged: &Judged,
 ) -> Result<Vec<Memory>, StoreError> {
     let near = nearest(store, &memory.text, vector)?;
     let contradicts = |(other, cosine): &(Memory, f32)| {
         other.id != memory.id
             && compare::relation(
-                &Candidate::of(other, *cosine).statement,
-                &Candidate::of(memory, 1.0).statement,
+                &Candidate::of(other, *cosine, None).statement,
+                &Candidate::of(memory, 1.0, None).statement,
                 *cosine,
+                judged.get(&other.id).copied(),
             ) == Relation::Contradicts
     };
     Ok(near
         .into_iter()
         .filter(contradicts)
         .map(|(other, _)| other)
+        .collect())
+}
+
+/// What is to be judged of a statement and the memories near it. One that was said later than `at_ms` is the later one.
+pub(super) fn pairs(
+    store: &Store,
+    text: &str,
+    at_ms: i64,
+    vector: Option<&Vector>,
+) -> Result<Vec<Pair>, StoreError> {
+    let near = nearest(store, text, vector)?;
+    Ok(near
+        .into_iter()
+        .filter(|(memory, cosine)| *cosine >= WORTH_JUDGING && memory.text != text)
+        .map(|(memory, _)| {
+            let late = memory.updated_at_ms > at_ms;
+            let (older, later) = if late {
+                (text.to_owned(), memory.text)
+            } else {
+                (memory.text, text.to_owned())
+            };
+            Pair {
+                memory: memory.id,
+                older,
+                later,
+            }
+        })
         .collect())
 }
 

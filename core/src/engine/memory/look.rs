@@ -5,7 +5,7 @@ use hearth_store::{Index, MemoryKind, MemoryQuery, MemoryState, Store, StoreErro
 use serde_json::json;
 
 use super::super::{Engine, Result};
-use super::{convert, keep, prompt};
+use super::{convert, prompt};
 use crate::types::{Biography, BiographySentence, MemoryKindCount, MemoryQuestion, MemoryStats};
 
 /// A person is asked no more often than this, unless they want to be.
@@ -84,9 +84,8 @@ impl Engine {
     /// None when one was asked about in the last day, unless `now`.
     pub async fn review_question(&self, now: bool) -> Result<Option<MemoryQuestion>> {
         let now_ms = self.now_ms();
-        self.inner
-            .chats
-            .store()
+        let store = self.inner.chats.store();
+        let memory = store
             .run(move |store| {
                 let asked = store.get_setting(ASKED)?.unwrap_or_default();
                 let lately = asked["at_ms"]
@@ -97,10 +96,26 @@ impl Engine {
                     return Ok(None);
                 }
                 let last = asked["memory"].as_str().map(str::to_owned);
-                let Some((memory, contradicts)) = to_ask_about(store, last.as_deref(), now_ms)? else {
+                let Some(memory) = to_ask_about(store, last.as_deref(), now_ms)? else {
                     return Ok(None);
                 };
                 store.set_setting(ASKED, &json!({"at_ms": now_ms, "memory": memory.id}))?;
+                Ok(Some(memory))
+            })
+            .await?;
+        let Some(memory) = memory else {
+            return Ok(None);
+        };
+        let contradicts = if memory.status == store::MemoryStatus::Review {
+            self.contradicted_by(memory.clone()).await?
+        } else {
+            Vec::new()
+        };
+        let contradicts = contradicts
+            .into_iter()
+            .find(|other| other.status == store::MemoryStatus::Active);
+        store
+            .run(move |store| {
                 let question = question(&memory, contradicts.as_ref());
                 Ok(Some(MemoryQuestion {
                     memory: convert::memory(store, memory)?,
@@ -122,12 +137,8 @@ fn lacking(store: &Store, model: &str) -> Result<u64, StoreError> {
     Ok(lacking)
 }
 
-/// What to ask about, and what it contradicts; the one asked about last only when there is no other.
-fn to_ask_about(
-    store: &Store,
-    last: Option<&str>,
-    now_ms: i64,
-) -> Result<Option<(store::Memory, Option<store::Memory>)>, StoreError> {
+/// What to ask about; the one asked about last only when there is no other.
+fn to_ask_about(store: &Store, last: Option<&str>, now_ms: i64) -> Result<Option<store::Memory>, StoreError> {
     let find = |state| {
         store.memories(&MemoryQuery {
             state: Some(state),
@@ -138,11 +149,7 @@ fn to_ask_about(
     let mut waiting = find(MemoryState::Review)?;
     waiting.sort_by_key(|memory| (last == Some(memory.id.to_string().as_str()), memory.updated_at_ms));
     if let Some(memory) = waiting.into_iter().next() {
-        let contradicts = keep::contradicted_by(store, &memory, None)?;
-        let stands = contradicts
-            .into_iter()
-            .find(|other| other.status == store::MemoryStatus::Active);
-        return Ok(Some((memory, stands)));
+        return Ok(Some(memory));
     }
     let old = |memory: &store::Memory| {
         matches!(memory.kind, MemoryKind::Biography | MemoryKind::Preference)
@@ -150,11 +157,10 @@ fn to_ask_about(
             && now_ms.saturating_sub(memory.updated_at_ms) >= OLD_MS
             && last != Some(memory.id.to_string().as_str())
     };
-    let oldest = find(MemoryState::Active)?
+    Ok(find(MemoryState::Active)?
         .into_iter()
         .filter(old)
-        .min_by_key(|memory| memory.updated_at_ms);
-    Ok(oldest.map(|memory| (memory, None)))
+        .min_by_key(|memory| memory.updated_at_ms))
 }
 
 fn question(memory: &store::Memory, contradicts: Option<&store::Memory>) -> String {

@@ -10,7 +10,7 @@ use time::{Date, OffsetDateTime};
 use super::super::chats::ImportSource;
 use super::super::{Engine, Result, io_error};
 use super::classify;
-use super::keep::{self, NewFact};
+use super::keep::NewFact;
 use crate::error::EngineError;
 use crate::types::MemoryImported;
 
@@ -116,23 +116,12 @@ impl Engine {
                 None => vec![None; batch.len()],
             };
             let id = model.as_ref().map(|model| model.id.clone()).unwrap_or_default();
-            let batch = batch.to_vec();
-            let (added, known) = self
-                .inner
-                .chats
-                .store()
-                .run(move |store| {
-                    let (mut added, mut known) = (0, 0);
-                    for (fact, vector) in batch.into_iter().zip(vectors) {
-                        let vector = vector.map(|vector| (id.clone(), vector));
-                        let kept = keep::keep(store, fact.into_fact(now_ms), vector.as_ref(), now_ms)?;
-                        *(if kept.known { &mut known } else { &mut added }) += 1;
-                    }
-                    Ok((added, known))
-                })
-                .await?;
-            imported.added += added;
-            imported.known += known;
+            for (fact, vector) in batch.iter().zip(vectors) {
+                let vector = vector.map(|vector| (id.clone(), vector));
+                let kept = self.keep_embedded(fact.clone().into_fact(now_ms), vector).await?;
+                imported.added += u64::from(!kept.known);
+                imported.known += u64::from(kept.known);
+            }
         }
         Ok(imported)
     }

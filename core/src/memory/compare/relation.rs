@@ -45,11 +45,16 @@ pub(super) fn relate(old: &Parsed, new: &Parsed, kinds: (Kind, Kind), cosine: f3
     if agrees && adds_nothing(old, new) {
         return Relation::Same;
     }
-    let alike = cosine >= PARAPHRASE && kinds.0 != Kind::Constraint && same_features(old, new);
-    if alike && names(old) == names(new) && !excludes(old, new) && !swapped(old, new) {
+    let alike = cosine >= PARAPHRASE && kinds.0 != Kind::Constraint;
+    if alike && may_be_same(old, new) {
         return Relation::Same;
     }
     Relation::Separate
+}
+
+/// Whether nothing that is compared as such keeps two statements from being one: numbers, negation, names, order, time.
+pub(super) fn may_be_same(old: &Parsed, new: &Parsed) -> bool {
+    same_features(old, new) && names(old) == names(new) && !excludes(old, new) && !swapped(old, new)
 }
 
 /// Whether the new statement says that an old claim is over: "switched from X", "instead of X".

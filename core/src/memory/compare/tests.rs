@@ -7,7 +7,7 @@ fn check(old: &str, new: &str, kind: Kind, cosine: f32, wanted: Relation) {
         confidence: 0.9,
         at_ms: 0,
     };
-    let found = relation(&statement(old), &statement(new), cosine);
+    let found = relation(&statement(old), &statement(new), cosine, None);
     assert_eq!(
         found,
         wanted,
@@ -112,6 +112,7 @@ fn decided(new: (&str, Kind, f32, i64), old: (&str, Kind, f32, i64), pinned: boo
         pinned,
         in_review: false,
         cosine: 0.8,
+        judged: None,
     };
     decide(&statement(new), &[candidate])
 }
@@ -182,6 +183,7 @@ fn strange_texts_are_compared_too() {
                     at_ms: i64::MAX,
                 },
                 f32::NAN,
+                None,
             );
             assert!(
                 a.trim().is_empty() || a != b || relation == Relation::Same,

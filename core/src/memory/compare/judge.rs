@@ -1,0 +1,55 @@
+//! The second opinion: a classifier of pairs that was trained on how people say that something changed.
+//!
+//! Patterns know the phrases that they were written with; people use others. The classifier is a low-rank adapter
+//! (`judge.safetensors`) on the encoder that embeds, so it costs little memory and a few milliseconds a pair.
+//! `benches/judge` has what it was trained with and how. It reads English; elsewhere the rules are alone.
+
+use super::claims::Parsed;
+use super::{Relation, relation};
+
+/// The embedding model whose encoder the adapter belongs to.
+pub const JUDGE_MODEL: &str = "all-minilm-l6-v2";
+
+/// The adapter, in safetensors.
+pub const JUDGE_ADAPTER: &[u8] = include_bytes!("judge.safetensors");
+
+/// Below this cosine a pair is not worth being judged: hardly any contradiction lies there.
+pub const WORTH_JUDGING: f32 = 0.25;
+
+/// From here on the later statement is held to replace the older one; chosen on pools that were neither trained on nor scored.
+const REPLACES: f32 = 0.9;
+/// From here on both are held to say the same, if nothing that is compared as such differs.
+const SAME: f32 = 0.9;
+
+/// What the classifier holds of an older statement and a later one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judgement {
+    /// Probability that both can't hold now.
+    pub replaces: f32,
+    /// Probability that the later one says nothing new.
+    pub same: f32,
+}
+
+impl Judgement {
+    /// From the classifier's probabilities; none when there are too few.
+    pub fn from_classes(classes: &[f32]) -> Option<Self> {
+        match classes {
+            [replaces, same, ..] => Some(Self {
+                replaces: *replaces,
+                same: *same,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// What follows where the rules found nothing.
+pub(super) fn second_opinion(old: &Parsed, new: &Parsed, judged: Judgement) -> Relation {
+    if judged.replaces >= REPLACES {
+        Relation::Contradicts
+    } else if judged.same >= SAME && relation::may_be_same(old, new) {
+        Relation::Same
+    } else {
+        Relation::Separate
+    }
+}
