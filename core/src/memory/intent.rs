@@ -155,8 +155,7 @@ fn command_in(language: &Language, sentence: &str, rest: &str, first: bool) -> I
             if question && !asked {
                 return Intent::None;
             }
-            let offset = plain.len() - after.len();
-            let original = sentence.trim_end().get(offset..).unwrap_or_default();
+            let original = last_chars(sentence.trim_end(), after.chars().count());
             let found = content(language, after, original, rest, first, remember, asked);
             if found != Intent::None {
                 return found;
@@ -177,7 +176,13 @@ fn after_phrase<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
     ends.then(|| after.trim_start_matches([' ', ',', '!', '\t']))
 }
 
-/// Lower case with plain apostrophes, byte for byte as long as the original so that places can be carried over.
+/// The end of a text, of so many characters.
+fn last_chars(text: &str, count: usize) -> &str {
+    let from = text.chars().count().saturating_sub(count);
+    text.char_indices().nth(from).map_or("", |(at, _)| &text[at..])
+}
+
+/// Lower case with plain apostrophes, character for character as long as the original so that places can be carried over.
 fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
@@ -200,13 +205,7 @@ fn content(
     remember: bool,
     asked: bool,
 ) -> Intent {
-    // Lengths can differ by the marks that `plain` replaces: then the words come in lower case.
-    let source = if original.chars().count() == after.chars().count() {
-        original
-    } else {
-        after
-    };
-    let mut source = source.trim_start_matches([' ', ':', ',', '-', '–', '—', '\t']);
+    let mut source = original.trim_start_matches([' ', ':', ',', '-', '–', '—', '\t']);
     let mut after = after.trim_start_matches([' ', ':', ',', '-', '–', '—', '\t']);
     let introduces = language.introduces.iter().any(|word| {
         after_phrase(after, word)
@@ -224,11 +223,7 @@ fn content(
     }
     for word in language.fillers {
         if let Some(next) = after_phrase(after, word) {
-            let cut = after.len() - next.len();
-            source = source
-                .get(cut..)
-                .unwrap_or(next)
-                .trim_start_matches([' ', ':', ',']);
+            source = last_chars(source, next.chars().count()).trim_start_matches([' ', ':', ',']);
             after = next.trim_start_matches([' ', ':', ',']);
             break;
         }

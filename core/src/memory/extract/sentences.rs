@@ -75,6 +75,22 @@ pub(super) fn plain(text: &str) -> String {
     text.replace(['\u{2019}', '\u{2018}'], "'").to_lowercase()
 }
 
+/// Where the byte `at` of `plain(text)` comes from in `text`, whose letters and marks may have other lengths: always the
+/// beginning of a character, or the end.
+fn place_in(text: &str, at: usize) -> usize {
+    let mut behind = 0;
+    for (place, c) in text.char_indices() {
+        if behind >= at {
+            return place;
+        }
+        behind += match c {
+            '\u{2019}' | '\u{2018}' => 1,
+            c => c.to_lowercase().map(char::len_utf8).sum(),
+        };
+    }
+    text.len()
+}
+
 /// Texts longer than this are taken for pasted ones.
 const PASTED_CHARS: usize = 1_200;
 /// Shortest and longest statement, in words.
@@ -214,8 +230,8 @@ fn own_words(text: &str) -> String {
         let lower = plain(line);
         // "Translate: …", "SYSTEM: …"
         let colon = line.find(':').filter(|at| {
-            let head = &lower[..lower.len().min(*at)];
-            CUES.begins("task", head) || CUES.found("task", head) && head.split_whitespace().count() < 6
+            let head = plain(&line[..*at]);
+            CUES.begins("task", &head) || CUES.found("task", &head) && head.split_whitespace().count() < 6
         });
         let line = colon.map_or(line, |at| &line[..at]);
         // A story that the user orders is about nobody.
@@ -325,9 +341,6 @@ fn clauses(sentence: &str) -> Vec<String> {
     let mut rest = sentence.to_owned();
     loop {
         let lower = plain(&rest);
-        if lower.len() != rest.len() {
-            break;
-        }
         let cut = CUES
             .phrases("split")
             .iter()
@@ -352,6 +365,7 @@ fn clauses(sentence: &str) -> Vec<String> {
             })
             .min();
         let Some((end, begin)) = cut else { break };
+        let (end, begin) = (place_in(&rest, end), place_in(&rest, begin));
         out.push(rest[..end].trim().to_owned());
         rest.drain(..begin);
     }
@@ -362,9 +376,6 @@ fn clauses(sentence: &str) -> Vec<String> {
 /// "I live in Valencia, so rice is no problem": what follows from a statement is dropped.
 fn without_consequence(text: &str) -> String {
     let lower = plain(text);
-    if lower.len() != text.len() {
-        return text.to_owned();
-    }
     let cut = CUES
         .phrases("so")
         .iter()
@@ -373,7 +384,7 @@ fn without_consequence(text: &str) -> String {
             (lower[..at].split_whitespace().count() > 2).then_some(at)
         })
         .min();
-    cut.map_or_else(|| text.to_owned(), |at| text[..at].to_owned())
+    cut.map_or_else(|| text.to_owned(), |at| text[..place_in(text, at)].to_owned())
 }
 
 /// A statement without "well, by the way," before it and "haha" after.
@@ -381,9 +392,6 @@ fn without_leads(clause: &str) -> String {
     let mut text = clause.trim().to_owned();
     loop {
         let lower = plain(&text);
-        if lower.len() != text.len() {
-            break;
-        }
         let lead = CUES
             .phrases("lead")
             .iter()
@@ -393,7 +401,7 @@ fn without_leads(clause: &str) -> String {
         let Some(lead) = lead.filter(|lead| *lead < lower.trim_end().len()) else {
             break;
         };
-        text = text[lead..]
+        text = text[place_in(&text, lead)..]
             .trim_start_matches([' ', ',', ':', '-', '–', '—', '…', '.', '!'])
             .to_owned();
     }
@@ -414,8 +422,8 @@ fn without_leads(clause: &str) -> String {
         "you know",
     ] {
         let lower = plain(&text);
-        if lower.len() == text.len() && lower.ends_with(tail) && lower.len() > tail.len() + 4 {
-            text.truncate(text.len() - tail.len());
+        if lower.ends_with(tail) && lower.len() > tail.len() + 4 {
+            text.truncate(place_in(&text, lower.len() - tail.len()));
             text = text.trim_end_matches([' ', ',']).to_owned();
         }
     }

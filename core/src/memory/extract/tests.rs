@@ -1,5 +1,7 @@
 use std::cell::Cell;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Says the same of every statement and counts how often it was asked.
@@ -141,4 +143,48 @@ fn long_and_strange_texts_are_read_in_time() {
     ];
     let facts = found(&said, BIOGRAPHY);
     assert!(facts.len() < 50, "{}", facts.len());
+}
+
+#[test]
+fn marks_and_letters_whose_length_changes_in_lower_case_are_read() {
+    for said in [
+        "Aujourd’hui, j’ai noté : déménagement",
+        "C’est l’idée : décidé",
+        "It’s:ü",
+        "’İ I live in Rome and I work nights, so I’m tired, haha’",
+    ] {
+        texts(&[said]);
+    }
+    assert_eq!(
+        texts(&["Well, I’m a nurse and I live in Graz, by the way"]),
+        ["Is a nurse", "Lives in Graz"]
+    );
+    assert_eq!(
+        texts(&["I don’t own a car, so that’s no problem"]),
+        ["Does not own a car"]
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever is said, nothing breaks over it.
+    #[test]
+    fn any_text_is_read(
+        pieces in proptest::collection::vec(
+            prop_oneof![
+                proptest::sample::select(vec![
+                    "I ", "I’m ", "my ", "And ", ", so ", ", but I ", "Translate: ", "system", "by the way", "haha",
+                    "He ", "well, ", "remember that ", "n’oublie pas que ", "my sister Ana ", "just kidding", "? ", ". ",
+                    "\n", "```", "\"", "«", "12 mg ", "since 2020 ", "İ", "ẞ", "Σ", "’", "‘", ":", "ﬁ", "Ⱥ", "K",
+                ])
+                .prop_map(str::to_owned),
+                any::<char>().prop_map(|c| c.to_string()),
+                "\\PC{0,6}",
+            ],
+            0..24,
+        ),
+    ) {
+        found(&[&pieces.concat()], BIOGRAPHY);
+    }
 }

@@ -25,6 +25,11 @@ fn commands_to_remember() {
     );
     remembers("Hey, could you remember that I don't drink?", "I don't drink");
     remembers("Don't forget that we leave at 6.", "we leave at 6");
+    remembers("Don’t forget that my dog is called Rex", "my dog is called Rex");
+    remembers(
+        "İyi akşamlar. Please remember that I’m called Ana",
+        "I’m called Ana",
+    );
     remembers("Keep in mind: I only have an oven.", "I only have an oven");
     remembers("Remember this: the alarm code is 4411.", "the alarm code is 4411");
     remembers(
