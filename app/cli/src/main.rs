@@ -5,6 +5,7 @@ mod commands;
 mod connect;
 mod failure;
 mod output;
+mod panics;
 mod secret;
 mod text;
 
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    panics::tell(|line| eprintln!("{line}"));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

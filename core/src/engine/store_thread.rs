@@ -1,5 +1,6 @@
 //! The thread that owns the database; the asynchronous side sends it closures and awaits their results.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -66,9 +67,42 @@ impl StoreThread {
     ) -> Result<T, EngineError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |place| {
-            let _ = answer.send(work(place));
+            // What panics over one text must not take the database from everyone: its transaction is undone.
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(place)));
+            let panicked = |_| Err(EngineError::Internal("work on the database panicked".into()));
+            let _ = answer.send(done.unwrap_or_else(panicked));
         });
         self.jobs.send(job).map_err(|_| EngineError::Stopped)?;
         answered.await.map_err(|_| EngineError::Stopped)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use hearth_store::Protection;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_undone_and_the_next_is_done() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, protection) = (
+            home.path().join("home"),
+            Protection::KeyFile(home.path().join("key")),
+        );
+        std::fs::create_dir(&path).unwrap();
+        let (thread, _) = StoreThread::start(move || Ok(Store::create(&path, &protection)?))
+            .await
+            .unwrap();
+        let broken = thread.run(|store| -> Result<(), StoreError> {
+            store.set_setting("a", &json!(1))?;
+            panic!("on purpose");
+        });
+        assert!(matches!(broken.await, Err(EngineError::Internal(_))));
+        let kept = thread.run(|store| store.get_setting("a")).await.unwrap();
+        assert_eq!(kept, Some(json!(1)));
     }
 }
