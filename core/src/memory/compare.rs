@@ -179,7 +179,8 @@ const MARGIN: f32 = 0.08;
 ///
 /// Hand in generously (the twenty nearest, whatever their cosine): the rules tell apart what the vectors do not.
 /// `context` and `preference`: the newest wins. `biography` and `event`: the newest wins if its confidence is not lower,
-/// otherwise the user is asked. `constraint` and pinned memories are never overridden: the user is asked.
+/// otherwise the user is asked. `constraint` and pinned memories are never overridden: the user is asked. While the user
+/// is asked about `new`, it replaces nothing.
 pub fn decide<Id: Copy + PartialEq>(
     new: &Statement<'_>,
     candidates: &[Candidate<'_, Id>],
@@ -192,19 +193,17 @@ pub fn decide<Id: Copy + PartialEq>(
         let kinds = (candidate.statement.kind, new.kind);
         // What was said earlier is the older one, in whatever order the two arrive.
         let late = candidate.statement.at_ms > new.at_ms;
-        let relation = if late {
-            relate(
-                &parsed,
-                &old,
-                (kinds.1, kinds.0),
-                candidate.cosine,
-                candidate.judged,
-            )
-        } else {
-            relate(&old, &parsed, kinds, candidate.cosine, candidate.judged)
+        let (cosine, judged) = (candidate.cosine, candidate.judged);
+        let contradicted =
+            late && relate(&parsed, &old, (kinds.1, kinds.0), cosine, judged) == Relation::Contradicts;
+        // Whichever was said first: what is known already may say all of it.
+        let relation = match relate(&old, &parsed, kinds, cosine, judged) {
+            _ if contradicted => Relation::Contradicts,
+            Relation::Contradicts if late => Relation::Separate,
+            relation => relation,
         };
         match relation {
-            Relation::Same if !late && same.is_none_or(|best| candidate.cosine > best.cosine) => {
+            Relation::Same if same.is_none_or(|best| candidate.cosine > best.cosine) => {
                 same = Some(candidate);
             }
             Relation::Contradicts => clashes.push((candidate, late)),
@@ -224,7 +223,8 @@ pub fn decide<Id: Copy + PartialEq>(
                 actions.push(Action::Ask { old: candidate.id });
             }
         } else if late {
-            if insert == Action::Insert {
+            // What waits for the user's word makes nothing history.
+            if insert == Action::Insert && !candidate.in_review {
                 insert = Action::InsertSuperseded { by: candidate.id };
             }
         } else {
@@ -232,6 +232,20 @@ pub fn decide<Id: Copy + PartialEq>(
                 old: candidate.id,
                 valid_to_ms: new.at_ms,
             });
+        }
+    }
+    // What is not settled replaces nothing: then the user is asked about all of it.
+    if insert == Action::InsertForReview && same.is_none_or(|known| known.in_review) {
+        let waits = |id: Id| {
+            candidates
+                .iter()
+                .any(|candidate| candidate.id == id && candidate.in_review)
+        };
+        actions.retain(|action| !matches!(action, Action::Supersede { old, .. } if waits(*old)));
+        for action in &mut actions {
+            if let Action::Supersede { old, .. } = *action {
+                *action = Action::Ask { old };
+            }
         }
     }
     match same {

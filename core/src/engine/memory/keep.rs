@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use hearth_store::{
-    EmbeddedText, Filter, Index, Memory, MemoryChange, MemoryId, MemoryKind, MemoryOrigin, MemoryState,
-    MemoryStatus, NewMemory, RowSource, Settled, SourceTurn, Store, StoreError, Superseded, TextQuery,
+    EmbeddedText, Filter, Index, Memory, MemoryChange, MemoryId, MemoryKind, MemoryOrigin, MemoryQuery,
+    MemoryState, MemoryStatus, NewMemory, RowSource, Settled, SourceTurn, Store, StoreError, Superseded,
+    TextQuery,
 };
 
 use crate::memory::compare::{self, Action, Candidate, Judgement, Relation, Statement, WORTH_JUDGING};
+use crate::memory::when;
 
 /// So many of the nearest memories, by vectors and by words each, are compared with a new one.
 const NEAREST: usize = 20;
@@ -51,8 +53,8 @@ pub(super) struct Kept {
     pub(super) contradicts: Vec<MemoryId>,
 }
 
-/// Compares and keeps. Done twice it is as good as done once: a fact that is there already is only reinforced, and what
-/// it supersedes is superseded then.
+/// Compares and keeps. Done twice it is as good as done once: a fact that is there already is only reinforced, and one
+/// that was kept from the same message as history stays that.
 pub(super) fn keep(
     store: &mut Store,
     fact: NewFact,
@@ -60,6 +62,14 @@ pub(super) fn keep(
     judged: &Judged,
     now_ms: i64,
 ) -> Result<Kept, StoreError> {
+    if let Some(memory) = in_history(store, &fact)? {
+        return Ok(Kept {
+            memory,
+            known: true,
+            superseded: Vec::new(),
+            contradicts: Vec::new(),
+        });
+    }
     let near = nearest(store, &fact.text, vector)?;
     let candidates: Vec<Candidate<'_, MemoryId>> = near
         .iter()
@@ -104,18 +114,28 @@ pub(super) fn keep(
         .collect();
     let new;
     let settled = if let Some(id) = known {
-        // The person says outright what was only inferred, or waited for their word.
-        let certain = fact.origin == MemoryOrigin::Stated
-            && contradicts.is_empty()
-            && near
-                .iter()
-                .any(|(memory, _)| memory.id == id && !is_certain(memory));
+        let known = near
+            .iter()
+            .map(|(memory, _)| memory)
+            .find(|memory| memory.id == id);
+        let change = known.and_then(|known| {
+            // The person says outright what was only inferred, or waited for their word.
+            if fact.origin == MemoryOrigin::Stated && contradicts.is_empty() && !is_certain(known) {
+                return Some(certain());
+            }
+            // Said again with enough confidence to take something's place, it waits no longer.
+            (known.status == MemoryStatus::Review && !superseded.is_empty()).then(|| MemoryChange {
+                status: Some(MemoryStatus::Active),
+                confidence: Some(known.confidence.max(fact.confidence)),
+                ..MemoryChange::default()
+            })
+        });
         Settled::Known {
             id,
             sources: &fact.sources,
             // Said again when it was said, not when it was found: what was said in between is older.
             said_at_ms: fact.at_ms,
-            change: certain.then(self::certain),
+            change,
         }
     } else {
         new = NewMemory {
@@ -144,7 +164,27 @@ pub(super) fn keep(
     })
 }
 
-/// The person's own words in the place of `old`, which becomes history; what it came from is kept.
+/// A memory that is history, of the same words from the same message: what of it is to be settled was settled.
+fn in_history(store: &Store, fact: &NewFact) -> Result<Option<Memory>, StoreError> {
+    for source in &fact.sources {
+        let found = store.memories(&MemoryQuery {
+            state: Some(MemoryState::Superseded),
+            text_contains: Some(fact.text.clone()),
+            source_chat: Some(source.chat),
+            ..MemoryQuery::default()
+        })?;
+        let same = |memory: &Memory| {
+            memory.text == fact.text && memory.sources.iter().any(|from| from.message == source.message)
+        };
+        if let Some(memory) = found.into_iter().find(same) {
+            return Ok(Some(memory));
+        }
+    }
+    Ok(None)
+}
+
+/// The person's own words in the place of `old`, which becomes history; what it came from is kept. History that is
+/// corrected stays history.
 pub(super) fn correct(
     store: &mut Store,
     old: &Memory,
@@ -171,7 +211,7 @@ pub(super) fn correct(
         valid_to_ms: change.valid_to_ms.unwrap_or(old.valid_to_ms),
         created_at_ms: now_ms,
         sources,
-        status: MemoryStatus::Active,
+        status: edited(old.status),
         origin: MemoryOrigin::Stated,
         pinned: old.pinned,
     };
@@ -200,11 +240,21 @@ pub(super) fn confirm(
             valid_to_ms: Some(now_ms),
         })
         .collect();
+    let mut change = certain();
+    if memory.status != MemoryStatus::Active {
+        // Whatever ended it when it became history, it holds; an end that its own words name stays.
+        let (_, ends) = when::validity(
+            &memory.text,
+            memory.kind == MemoryKind::Event,
+            memory.created_at_ms,
+        );
+        change.valid_to_ms = Some(ends);
+    }
     let settled = Settled::Known {
         id: memory.id,
         sources: &[],
         said_at_ms: now_ms,
-        change: Some(certain()),
+        change: Some(change),
     };
     Ok(Kept {
         memory: store.settle_memory(&settled, &superseded, now_ms)?,
@@ -279,6 +329,14 @@ pub(super) fn certain() -> MemoryChange {
     }
 }
 
+/// The status of a memory that the person has corrected: what held or waited holds, history stays history.
+pub(super) fn edited(status: MemoryStatus) -> MemoryStatus {
+    match status {
+        MemoryStatus::Active | MemoryStatus::Review => MemoryStatus::Active,
+        MemoryStatus::Superseded { by } => MemoryStatus::Superseded { by },
+    }
+}
+
 fn is_certain(memory: &Memory) -> bool {
     memory.origin == MemoryOrigin::Stated && memory.status == MemoryStatus::Active && memory.confidence >= 1.0
 }
@@ -327,4 +385,121 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
     let lengths = length(a) * length(b);
     if lengths > 0.0 { dot / lengths } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use hearth_store::{ChatId, MessageId, MessageStatus, NewChat, NewMessage, Protection, Role};
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let home = tempfile::tempdir().unwrap();
+        let protection = Protection::KeyFile(home.path().join("key"));
+        let folder = home.path().join("home");
+        std::fs::create_dir(&folder).unwrap();
+        let store = Store::create(&folder, &protection).unwrap();
+        (home, store)
+    }
+
+    fn said(store: &mut Store, chat: ChatId, text: &str, at_ms: i64) -> MessageId {
+        let new = NewMessage {
+            chat,
+            parent: None,
+            role: Role::User,
+            text: text.into(),
+            reasoning: String::new(),
+            status: MessageStatus::Complete,
+            created_at_ms: at_ms,
+            model: None,
+            metadata: serde_json::Value::Null,
+        };
+        store.append_message(new).unwrap().id
+    }
+
+    fn drawn(text: &str, confidence: f32, at_ms: i64, sources: Vec<SourceTurn>) -> NewFact {
+        NewFact {
+            text: text.into(),
+            kind: MemoryKind::Biography,
+            confidence,
+            sensitive: false,
+            valid_from_ms: None,
+            valid_to_ms: None,
+            at_ms,
+            origin: MemoryOrigin::Extracted,
+            sources,
+            pinned: false,
+        }
+    }
+
+    fn keep(store: &mut Store, fact: NewFact) -> Kept {
+        super::keep(store, fact, None, &Judged::new(), 99).unwrap()
+    }
+
+    #[test]
+    fn a_batch_that_is_kept_twice_is_kept_once() {
+        let (_home, mut store) = store();
+        let chat = store
+            .create_chat(NewChat {
+                title: String::new(),
+                created_at_ms: 0,
+                metadata: serde_json::Value::Null,
+            })
+            .unwrap()
+            .id;
+        let batch: Vec<NewFact> = [("Lives in Paris", 1), ("Lives in Lyon", 2)]
+            .map(|(text, at_ms)| {
+                let message = said(&mut store, chat, text, at_ms);
+                drawn(text, 0.9, at_ms, vec![SourceTurn { chat, message }])
+            })
+            .into();
+        let mut first = Vec::new();
+        for fact in batch.clone() {
+            first.push(keep(&mut store, fact).memory.id);
+        }
+        // Cut short before anyone noted that it was done.
+        for (fact, id) in batch.into_iter().zip(&first) {
+            let again = keep(&mut store, fact);
+            assert!(again.known && again.memory.id == *id, "{again:?}");
+            assert!(
+                again.superseded.is_empty() && again.contradicts.is_empty(),
+                "{again:?}"
+            );
+        }
+        assert_eq!(store.count_memories(&MemoryQuery::default()).unwrap(), 2);
+        assert_eq!(
+            store.memory(first[0]).unwrap().status,
+            MemoryStatus::Superseded { by: Some(first[1]) }
+        );
+    }
+
+    #[test]
+    fn one_value_holds_whatever_waits() {
+        let (_home, mut store) = store();
+        let holds = |store: &Store| {
+            let query = MemoryQuery {
+                state: Some(MemoryState::Active),
+                ..MemoryQuery::default()
+            };
+            let held = store.memories(&query).unwrap();
+            held.into_iter().map(|memory| memory.text).collect::<Vec<_>>()
+        };
+        keep(&mut store, drawn("Lives in Paris", 0.95, 1, Vec::new()));
+        let doubt = keep(&mut store, drawn("Lives in Lyon", 0.7, 2, Vec::new()));
+        assert_eq!(doubt.memory.status, MemoryStatus::Review);
+        // As weak again: it waits still, and replaces nothing.
+        let again = keep(&mut store, drawn("Lives in Lyon", 0.7, 3, Vec::new()));
+        assert!(again.known && again.superseded.is_empty(), "{again:?}");
+        assert_eq!(holds(&store), ["Lives in Paris"]);
+        // Said with confidence, it holds.
+        let sure = keep(&mut store, drawn("Lives in Lyon", 0.95, 4, Vec::new()));
+        assert_eq!(
+            (sure.memory.status, sure.memory.confidence),
+            (MemoryStatus::Active, 0.95)
+        );
+        assert_eq!(sure.superseded.len(), 1);
+        assert_eq!(holds(&store), ["Lives in Lyon"]);
+    }
 }

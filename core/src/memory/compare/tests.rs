@@ -141,6 +141,24 @@ fn kinds_decide_who_wins() {
         decided(lives("Lives in Graz", 0.9, 0), old, false),
         vec![Action::InsertSuperseded { by: 7 }]
     );
+    // Known is known, whichever was said first; and what says less than what was said later, too.
+    for (said, known) in [
+        ("Resides in Porto", "Lives in Porto"),
+        ("Has a dog", "Has a dog named Rex"),
+    ] {
+        assert_eq!(
+            decided(lives(said, 0.9, 0), lives(known, 0.9, 1), false),
+            vec![Action::Reinforce(7)]
+        );
+    }
+    assert_eq!(
+        decided(
+            lives("Has a dog named Rex", 0.9, 0),
+            lives("Has a dog", 0.9, 1),
+            false
+        ),
+        vec![Action::Insert]
+    );
     let allergy = ("Is allergic to nuts", Kind::Constraint, 0.8, 1);
     let denied = ("Is not allergic to nuts", Kind::Biography, 1.0, 2);
     assert_eq!(decided(denied, allergy, false), review);
@@ -148,6 +166,55 @@ fn kinds_decide_who_wins() {
     assert_eq!(
         decided(("No longer likes jazz", Kind::Preference, 0.7, 2), likes, false),
         newest_wins
+    );
+}
+
+#[test]
+fn what_is_not_settled_replaces_nothing() {
+    let candidate = |id, text, kind, in_review| Candidate {
+        id,
+        statement: Statement {
+            text,
+            kind,
+            confidence: 0.9,
+            at_ms: 1,
+        },
+        pinned: false,
+        in_review,
+        cosine: 0.8,
+        judged: None,
+    };
+    let said = |text, confidence, at_ms| Statement {
+        text,
+        kind: Kind::Biography,
+        confidence,
+        at_ms,
+    };
+    let certain = candidate(1, "Lives in Porto", Kind::Biography, false);
+    let mood = candidate(2, "Lives in Graz", Kind::Context, false);
+    let waiting = candidate(3, "Lives in Rome", Kind::Biography, true);
+    // Too weak against one of them: then none of them is replaced.
+    assert_eq!(
+        decide(&said("Lives in Lyon", 0.7, 2), &[certain, mood, waiting]),
+        [
+            Action::InsertForReview,
+            Action::Ask { old: 1 },
+            Action::Ask { old: 2 }
+        ]
+    );
+    // Nor does what is known, as long as it waits itself.
+    assert_eq!(
+        decide(&said("Lives in Rome", 0.7, 2), &[certain, mood, waiting]),
+        [
+            Action::Ask { old: 1 },
+            Action::Ask { old: 2 },
+            Action::Reinforce(3)
+        ]
+    );
+    // Nor does what waits make history of what was said before it.
+    assert_eq!(
+        decide(&said("Lives in Porto", 0.9, 0), &[waiting]),
+        [Action::Insert]
     );
 }
 
