@@ -32,6 +32,8 @@ impl Engine {
         let quiet = self.inner.active.hold()?;
         let engine = self.clone();
         self.upkeep(async move {
+            // Nor is anything drawn or embedded: it would be settled in that other database.
+            let stopped = engine.inner.idle.until_stopped().await;
             let (home, protection) = (engine.inner.home.clone(), lock(&engine.inner.protection).clone());
             let restored = engine.inner.chats.store().run_on_place(move |place| {
                 let store = place.as_ref().ok_or(EngineError::Stopped)?;
@@ -71,7 +73,9 @@ impl Engine {
                 .write()
                 .unwrap_or_else(std::sync::PoisonError::into_inner) = settings::from_stored(stored);
             *engine.inner.chats.memory() = Incognito::default();
+            drop(stopped);
             drop(quiet);
+            engine.inner.idle.wake();
             engine.tell(EngineEvent::ChatsChanged { chat: None });
             engine.tell(EngineEvent::SettingsChanged);
             Ok(())

@@ -94,10 +94,21 @@ impl Store {
         Ok(())
     }
 
-    /// Puts a job that failed, or was interrupted, back into the queue.
+    /// Puts a job that failed back into the queue.
     pub fn fail(&mut self, job: &Job, retry_at_ms: i64) -> Result<(), StoreError> {
         self.connection
             .prepare_cached("UPDATE job SET running = 0, again = 0, not_before_ms = ?2 WHERE seq = ?1")?
+            .execute((job.number, retry_at_ms))?;
+        Ok(())
+    }
+
+    /// Puts a job that was interrupted back into the queue, as if it had not been begun.
+    pub fn give_back(&mut self, job: &Job, retry_at_ms: i64) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE job SET running = 0, again = 0, not_before_ms = ?2, attempts = max(attempts - 1, 0)
+                 WHERE seq = ?1",
+            )?
             .execute((job.number, retry_at_ms))?;
         Ok(())
     }

@@ -73,7 +73,7 @@ impl Idle {
     }
 
     /// Completes when the present piece of work has ended; none begins while the result is held.
-    pub(super) async fn until_stopped(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(in crate::engine) async fn until_stopped(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.give_way();
         self.working.lock().await
     }
@@ -226,9 +226,20 @@ impl Engine {
         let now_ms = self.now_ms();
         let mend = move |store: &mut Store| after_a_jump_of_the_clock(store, now_ms);
         self.inner.chats.store().run(mend).await?;
+        let mut embeds = true;
         loop {
             check(token)?;
-            self.embed_what_lacks_a_vector(token, worked).await?;
+            if embeds {
+                match self.embed_what_lacks_a_vector(token, worked).await {
+                    Err(error) if !matches!(error, EngineError::Cancelled | EngineError::Stopped) => {
+                        // Words alone are compared then; chats are mined all the same.
+                        tracing::warn!(code = error.code(), "texts can't be embedded");
+                        worked.failed += 1;
+                        embeds = false;
+                    }
+                    embedded => embedded?,
+                }
+            }
             let now_ms = self.now_ms();
             let job = self
                 .inner
@@ -255,7 +266,9 @@ impl Engine {
         let now_ms = self.now_ms();
         let (end, result) = match result {
             Ok(()) => (End::Done, Ok(())),
-            Err(error @ (EngineError::Cancelled | EngineError::Stopped)) => (End::Again(now_ms), Err(error)),
+            Err(error @ (EngineError::Cancelled | EngineError::Stopped)) => {
+                (End::Interrupted(now_ms), Err(error))
+            }
             Err(error) => {
                 tracing::warn!(
                     code = error.code(),
@@ -359,8 +372,7 @@ impl Engine {
                 if !biography::is_due(store, now_ms)? {
                     return Ok(false);
                 }
-                let sentences = biography::build(store, bytes)?;
-                store.set_biography(&sentences, now_ms)?;
+                biography::rebuild(store, bytes, now_ms)?;
                 Ok(true)
             })
             .await
@@ -382,6 +394,8 @@ fn after_a_jump_of_the_clock(store: &mut Store, now_ms: i64) -> std::result::Res
 enum End {
     Done,
     Again(i64),
+    /// It gave way, which is no failure.
+    Interrupted(i64),
     GivenUp,
 }
 
@@ -390,6 +404,7 @@ impl End {
         match self {
             Self::Done => store.complete(job),
             Self::Again(at_ms) => store.fail(job, at_ms),
+            Self::Interrupted(at_ms) => store.give_back(job, at_ms),
             Self::GivenUp => store.remove_job(job.number).map(drop),
         }
     }

@@ -269,7 +269,12 @@ fn jobs_are_done_once_and_survive() {
     assert_eq!(third.key, "b");
     store.complete(&third).unwrap();
     assert_eq!(store.claim_next(&[], 49).unwrap(), None);
+    // Given back, it counts as not begun.
     let second = store.claim_next(&[], 50).unwrap().unwrap();
+    store.give_back(&second, 60).unwrap();
+    assert_eq!(store.claim_next(&[], 59).unwrap(), None);
+    let again = store.claim_next(&[], 60).unwrap().unwrap();
+    assert_eq!((again.attempts, again.number), (second.attempts, second.number));
     store.complete(&second).unwrap();
     assert!(store.jobs().unwrap().is_empty());
 }
