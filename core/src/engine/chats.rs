@@ -178,16 +178,24 @@ impl Engine {
                 .map(|chat| chat.id)
                 .collect(),
         };
-        let mut deleted = 0;
+        let (mut deleted, mut failed) = (0, None);
         for chat in chats {
             self.inner.active.stop_chat(chat).await;
-            self.inner.chats.delete(chat.into()).await?;
+            match self.inner.chats.delete(chat.into()).await {
+                Ok(Ok(())) => {}
+                // The chat is gone all the same.
+                Ok(Err(error)) => failed = Some(error),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
             deleted += 1;
         }
         if deleted > 0 {
             self.tell(EngineEvent::ChatsChanged { chat: None });
         }
-        Ok(deleted)
+        failed.map_or(Ok(deleted), Err)
     }
 
     /// Shows the branch through `message`, down to its newest end.
@@ -254,9 +262,7 @@ impl Engine {
             }
         };
         let report = self.inner.chats.store().run(import).await?;
-        if remember {
-            self.note_import().await?;
-        }
+        self.note_import(&report, remember).await?;
         self.inner.idle.wake();
         self.tell(EngineEvent::ChatsChanged { chat: None });
         Ok(report)

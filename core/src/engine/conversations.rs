@@ -121,14 +121,20 @@ impl Conversations {
         .await
     }
 
-    pub(super) async fn delete(&self, id: ChatId) -> Result<()> {
+    /// Deletes a chat. The inner error is of the database's log, which could not be emptied: the chat is gone then.
+    pub(super) async fn delete(&self, id: ChatId) -> Result<Result<()>> {
         if self.memory().delete_chat(id) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         self.store
             .run(move |store| {
-                store.delete_chat(id)?;
-                super::memory::forget_chat(store, id)
+                let emptied = match store.delete_chat(id) {
+                    Ok(()) => Ok(()),
+                    Err(error @ StoreError::LogInUse) => Err(error.into()),
+                    Err(error) => return Err(error),
+                };
+                super::memory::forget_chat(store, id)?;
+                Ok(emptied)
             })
             .await
     }

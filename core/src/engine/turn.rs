@@ -314,8 +314,10 @@ impl Engine {
         let written = self
             .write(prepared, reply.id, &mut outbox, cancel, answering)
             .await;
-        if remembering == Remembering::Yes {
-            self.note_growth(chat).await?;
+        match remembering {
+            Remembering::Yes => self.note_growth(chat).await?,
+            Remembering::Off | Remembering::Paused => self.pass_over(chat, question).await?,
+            Remembering::Incognito => {}
         }
         self.tell_chat(chat);
         outbox.send_all().await;
@@ -407,9 +409,23 @@ impl Engine {
         mut outbox: Outbox<ChatEvent>,
         cancel: CancellationToken,
     ) -> Result<Answered> {
-        let (chat, _, answering) = self.enter(place, &asked, answering, &cancel).await?;
-        let question = self.store_question(chat, asked).await?;
-        let (text, memory) = self.obey(command, remembering, chat, question).await?;
+        let (chat, new_chat, answering) = self.enter(place, &asked, answering, &cancel).await?;
+        let done = match self.store_question(chat, asked).await {
+            Ok(question) => {
+                let done = self.obey(command, remembering, chat, question).await;
+                done.map(|(text, memory)| (question, text, memory))
+            }
+            Err(error) => Err(error),
+        };
+        let (question, text, memory) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                if new_chat {
+                    let _ = self.inner.chats.delete(chat).await;
+                }
+                return Err(error);
+            }
+        };
         let context = ContextReport::default();
         let metadata = ReplyMetadata {
             model: memory::ANSWERED_BY.into(),

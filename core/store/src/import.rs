@@ -38,6 +38,10 @@ pub struct ImportReport {
     pub messages_renumbered: u64,
     /// What was left out or replaced by a placeholder, and why.
     pub skipped: Vec<Skipped>,
+    /// The chats that were added or extended.
+    pub changed: Vec<ChatId>,
+    /// Those that were here already, with every message.
+    pub unchanged: Vec<ChatId>,
 }
 
 /// A kind of thing that an import left out or replaced.
@@ -233,6 +237,7 @@ impl<'t> Importer<'t> {
                     .prepare_cached("UPDATE chat SET head = ?2 WHERE seq = ?1")?
                     .execute((chat, head))?;
                 self.report.chats_added += 1;
+                self.report.changed.push(record.id);
             }
             Some((_, here_ms)) if added => {
                 // The chat went on elsewhere: if that is the later state, show that.
@@ -245,8 +250,12 @@ impl<'t> Importer<'t> {
                         .execute((chat, head, &record.title, updated_at_ms))?;
                 }
                 self.report.chats_extended += 1;
+                self.report.changed.push(record.id);
             }
-            Some(_) => self.report.chats_unchanged += 1,
+            Some(_) => {
+                self.report.chats_unchanged += 1;
+                self.report.unchanged.push(record.id);
+            }
         }
         Ok(())
     }

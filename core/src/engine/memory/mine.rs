@@ -1,5 +1,6 @@
 //! Drawing memories from chats, in idle time: which turns, by which model, and what becomes of its proposals.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hearth_store as store;
@@ -24,6 +25,10 @@ const WORTH_MINING_BYTES: usize = 800;
 const TURNS_AT_A_TIME: usize = 12;
 /// The setting that names a chat's last mined message: identifiers alone.
 const MINED: &str = "memory.mined.";
+/// Names it where the chat was imported and nothing was to be drawn from it.
+const IMPORTED: &str = "imported";
+/// The setting that names questions said while nothing was to be remembered, as long as earlier ones are not mined.
+const PASSED: &str = "memory.passed.";
 
 /// Who draws memories from chats.
 #[derive(Debug, Clone)]
@@ -84,7 +89,14 @@ impl Engine {
                 break;
             };
             for fact in self.extract_from(&extraction, chat, turns, token).await? {
-                let kept = self.keep_fact(fact).await?;
+                let kept = match self.keep_fact(fact).await {
+                    // A mistake of ours over one fact must not keep the rest of the chat from being mined.
+                    Err(error @ EngineError::Internal(_)) => {
+                        tracing::warn!(code = error.code(), "a fact could not be kept");
+                        continue;
+                    }
+                    kept => kept?,
+                };
                 worked.added += u64::from(!kept.known);
                 worked.reinforced += u64::from(kept.known);
                 worked.superseded += kept.superseded.len() as u64;
@@ -92,7 +104,7 @@ impl Engine {
             self.inner
                 .chats
                 .store()
-                .run(move |store| store.set_setting(&mined_key(chat), &json!(last.to_string())))
+                .run(move |store| set_mark(store, chat, &json!(last)))
                 .await?;
             mined = true;
         }
@@ -138,9 +150,15 @@ impl Engine {
         };
         let options = extraction.options;
         let work = move || extract::extract(&turns, &model, &options);
-        let facts = tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|_| Err(EngineError::Internal("drawing memories panicked".into())))?;
+        let facts = match tokio::task::spawn_blocking(work).await {
+            Ok(facts) => facts?,
+            // A mistake of ours over these turns must not keep the rest of the chat from being mined.
+            Err(error) if error.is_panic() => {
+                tracing::warn!("drawing memories panicked; the turns are passed over");
+                Vec::new()
+            }
+            Err(_) => return Err(EngineError::Stopped),
+        };
         drop(lease);
         if token.is_cancelled() {
             return Err(EngineError::Cancelled);
@@ -199,17 +217,92 @@ pub(super) fn note_growth(
     store.enqueue(&job(chat, now_ms))
 }
 
-/// Puts every chat into the queue of which something was not mined yet.
-pub(super) fn note_all(store: &mut Store, now_ms: i64) -> std::result::Result<(), StoreError> {
-    let mut chats = store.chats(&store::ChatQuery::default())?;
+/// What was said while nothing was to be remembered is never drawn from, however the chat goes on: `question` and what
+/// answers it.
+pub(super) fn pass_over(
+    store: &mut Store,
+    chat: store::ChatId,
+    question: store::MessageId,
+) -> std::result::Result<(), StoreError> {
+    let of_this_turn = |message: &Message| message.id == question || message.parent == Some(question);
+    if new_in(store, chat)?.iter().all(of_this_turn) {
+        return pass_over_all(store, chat, |newest| json!(newest));
+    }
+    // What was said before waits still.
+    let mut passed = passed_over(store, chat)?;
+    passed.insert(question);
+    store.set_setting(&passed_key(chat), &json!(passed))
+}
+
+/// Puts chats that were imported into the queue, the first begun first; or, where nothing is to be drawn from them, passes
+/// over all that is in them. `unchanged` ones were here before, with every message: passed over then, they are mined now.
+pub(super) fn note_import(
+    store: &mut Store,
+    changed: &[store::ChatId],
+    unchanged: &[store::ChatId],
+    remember: bool,
+    now_ms: i64,
+) -> std::result::Result<(), StoreError> {
+    if !remember {
+        for chat in changed {
+            pass_over_all(store, *chat, |newest| json!({ IMPORTED: newest }))?;
+        }
+        return Ok(());
+    }
+    for chat in unchanged {
+        if store
+            .get_setting(&mined_key(*chat))?
+            .is_some_and(|mark| mark.is_object())
+        {
+            store.remove_setting(&mined_key(*chat))?;
+        }
+    }
+    let mut chats = Vec::with_capacity(changed.len() + unchanged.len());
+    for chat in changed.iter().chain(unchanged) {
+        chats.extend(super::convert::here(store.chat(*chat))?);
+    }
     // What was said first is kept first.
-    chats.sort_by_key(|chat| chat.chat.created_at_ms);
+    chats.sort_by_key(|chat| chat.created_at_ms);
     for chat in chats {
-        if !unmined(store, chat.chat.id)?.is_empty() {
-            store.enqueue(&job(chat.chat.id, now_ms))?;
+        if !unmined(store, chat.id)?.is_empty() {
+            store.enqueue(&job(chat.id, now_ms))?;
         }
     }
     Ok(())
+}
+
+/// Marks everything that the shown branch has as mined.
+fn pass_over_all(
+    store: &mut Store,
+    chat: store::ChatId,
+    mark: impl FnOnce(store::MessageId) -> Value,
+) -> std::result::Result<(), StoreError> {
+    match store.branch(chat, None)?.last() {
+        Some(newest) => set_mark(store, chat, &mark(newest.id)),
+        None => Ok(()),
+    }
+}
+
+/// Notes up to where a chat is mined; where only what is passed over follows, up to its end.
+fn set_mark(store: &mut Store, chat: store::ChatId, mark: &Value) -> std::result::Result<(), StoreError> {
+    store.set_setting(&mined_key(chat), mark)?;
+    if !passed_over(store, chat)?.is_empty() && new_in(store, chat)?.is_empty() {
+        if let Some(newest) = store.branch(chat, None)?.last() {
+            store.set_setting(&mined_key(chat), &json!(newest.id))?;
+        }
+        store.remove_setting(&passed_key(chat))?;
+    }
+    Ok(())
+}
+
+/// Questions in a chat that nothing is drawn from, nor from their answers.
+fn passed_over(
+    store: &Store,
+    chat: store::ChatId,
+) -> std::result::Result<HashSet<store::MessageId>, StoreError> {
+    let passed = store.get_setting(&passed_key(chat))?;
+    let ids = passed.as_ref().and_then(Value::as_array).into_iter().flatten();
+    Ok(ids.filter_map(|id| id.as_str()?.parse().ok()).collect())
 }
 
 fn job(chat: store::ChatId, now_ms: i64) -> NewJob {
@@ -226,7 +319,12 @@ pub(in crate::engine) fn forget_chat(
     store: &mut Store,
     chat: store::ChatId,
 ) -> std::result::Result<(), StoreError> {
+    store.remove_setting(&passed_key(chat))?;
     store.remove_setting(&mined_key(chat)).map(drop)
+}
+
+fn passed_key(chat: store::ChatId) -> String {
+    format!("{PASSED}{chat}")
 }
 
 fn mined_key(chat: store::ChatId) -> String {
@@ -240,11 +338,16 @@ fn unmined(store: &Store, chat: store::ChatId) -> std::result::Result<Vec<Messag
         // Gone, or switched off meanwhile.
         Some(false) | None => return Ok(Vec::new()),
     }
+    new_in(store, chat)
+}
+
+/// The same, whether or not the chat is remembered now.
+fn new_in(store: &Store, chat: store::ChatId) -> std::result::Result<Vec<Message>, StoreError> {
     let branch = store.branch(chat, None)?;
     let mark = store.get_setting(&mined_key(chat))?;
     let mark: Option<store::MessageId> = mark
         .as_ref()
-        .and_then(Value::as_str)
+        .and_then(|mark| mark.as_str().or_else(|| mark[IMPORTED].as_str()))
         .and_then(|id| id.parse().ok());
     let mined = match mark {
         None => 0,
@@ -260,8 +363,11 @@ fn unmined(store: &Store, chat: store::ChatId) -> std::result::Result<Vec<Messag
             },
         },
     };
+    let passed = passed_over(store, chat)?;
     let said = |message: &Message| {
         message.status == MessageStatus::Complete
+            && !passed.contains(&message.id)
+            && message.parent.is_none_or(|question| !passed.contains(&question))
             && matches!(message.role, Role::User | Role::Assistant)
             && !message.text.trim().is_empty()
     };

@@ -119,11 +119,27 @@ impl Engine {
         self.settings().biography_tokens.unwrap_or(BIOGRAPHY_TOKENS) as usize * BYTES_PER_TOKEN
     }
 
-    /// Chats came in that memories are to be drawn from.
-    pub(in crate::engine) async fn note_import(&self) -> Result<()> {
+    /// Chats came in: memories are to be drawn from them, or never.
+    pub(in crate::engine) async fn note_import(
+        &self,
+        report: &store::ImportReport,
+        remember: bool,
+    ) -> Result<()> {
         let now_ms = self.now_ms();
-        let all = move |store: &mut store::Store| mine::note_all(store, now_ms);
-        self.inner.chats.store().run(all).await
+        let (changed, unchanged) = (report.changed.clone(), report.unchanged.clone());
+        let note =
+            move |store: &mut store::Store| mine::note_import(store, &changed, &unchanged, remember, now_ms);
+        self.inner.chats.store().run(note).await
+    }
+
+    /// Something was said in a chat while nothing was to be remembered.
+    pub(in crate::engine) async fn pass_over(
+        &self,
+        chat: store::ChatId,
+        question: store::MessageId,
+    ) -> Result<()> {
+        let pass = move |store: &mut store::Store| mine::pass_over(store, chat, question);
+        self.inner.chats.store().run(pass).await
     }
 
     /// A chat has grown: it may be worth mining.

@@ -55,17 +55,21 @@ fn an_export_comes_back_exactly_and_only_once() {
     let expected = ImportReport {
         chats_added: 2,
         messages_added: 7,
+        changed: report.changed.clone(),
         ..ImportReport::default()
     };
     assert_eq!(report, expected);
+    let added = report.changed;
     assert_eq!(export(&copy), document);
     let report = copy.import_chats(&mut document.as_bytes(), 9).unwrap();
     let expected = ImportReport {
         chats_unchanged: 2,
         messages_unchanged: 7,
+        unchanged: report.unchanged.clone(),
         ..ImportReport::default()
     };
     assert_eq!(report, expected);
+    assert!(added.len() == 2 && report.unchanged == added, "{added:?}");
     assert_eq!(export(&copy), document);
     // As a tool leaves it that sorts keys and indents.
     let value: Value = serde_json::from_str(&document).unwrap();
