@@ -18,6 +18,7 @@ mod sentences;
 
 use serde_json::Value;
 
+pub(crate) use check::is_sensitive;
 pub use hearth_store::MemoryKind as Kind;
 pub use model::ChatJson;
 pub(crate) use model::json_generation;
@@ -143,7 +144,7 @@ pub fn extract(
         let (valid_from_ms, valid_to_ms) =
             super::when::validity(&text, kind == Kind::Event, turns[candidate.turn].at_ms);
         facts.push(Fact {
-            sensitive: check::is_sensitive(&text) || opinion.is_some_and(|opinion| opinion.private),
+            sensitive: is_sensitive(&text) || opinion.is_some_and(|opinion| opinion.private),
             text,
             kind,
             confidence,

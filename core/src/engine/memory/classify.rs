@@ -4,6 +4,8 @@
 
 use hearth_store::MemoryKind;
 
+use crate::memory::extract::is_sensitive;
+
 /// What the words tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Told {
@@ -17,7 +19,8 @@ const KINDS: [(MemoryKind, &str); 4] = [
     (
         MemoryKind::Constraint,
         "allerg intoleran anaphyla coeliac celiac zöliak unverträglich halal kosher koscher vegan vegetari végétar \
-         must mustn never always niemals immer jamais toujours nunca siempre cannot can't darf",
+         mustn't must-not not-allowed can't-eat cannot-eat can't-drink cannot-drink can't-have cannot-have \
+         can't-take cannot-take darf-nicht darf-kein darf-keine darf-keinen",
     ),
     (
         MemoryKind::Context,
@@ -27,7 +30,7 @@ const KINDS: [(MemoryKind, &str); 4] = [
     (
         MemoryKind::Event,
         "yesterday tomorrow next-week last-week appointment wedding exam flight gestern morgen termin hochzeit \
-         prüfung hier demain rendez-vous mariage ayer mañana cita boda birthday-party booked graduat",
+         prüfung hier-soir demain rendez-vous mariage ayer mañana cita boda birthday-party booked graduat",
     ),
     (
         MemoryKind::Preference,
@@ -36,12 +39,16 @@ const KINDS: [(MemoryKind, &str); 4] = [
     ),
 ];
 
-const SENSITIVE: &str = "allerg intoleran anaphyla coeliac celiac diabet asthma cancer depress anxiety adhd autis hiv \
-     pregnan disab medica insulin migraine epilep therap diagnos disease illness surgery blood religio church mosque \
-     synagogue christian catholic protestant muslim islam jewish hindu buddhis atheis pray politic vote voted voter \
-     republican democrat socialist conservative liberal union gay lesbian bisexual transgender queer sexual ethnic \
-     race krebs krankheit schwanger zucker glaube kirche jüdisch katholisch evangelisch partei gewerkschaft schwul \
-     lesbisch maladie enceinte cancer église musulman juif syndicat enfermedad embarazad iglesia sindicato";
+/// A fact that begins with one of these is a rule for everything that follows: "Never call me before nine". Elsewhere they
+/// say how often.
+const RULES: [&str; 8] = [
+    "never", "always", "niemals", "immer", "jamais", "toujours", "nunca", "siempre",
+];
+
+/// German: then "hier" is a place and not, as in French, a day.
+const GERMAN: [&str; 10] = [
+    "ich", "wir", "mein", "meine", "ist", "bin", "wohne", "lebe", "unser", "unsere",
+];
 
 /// Tells kind and sensitivity.
 pub(super) fn classify(text: &str) -> Told {
@@ -59,13 +66,21 @@ pub(super) fn classify(text: &str) -> Told {
             false => words.iter().any(|word| word.starts_with(mark)),
         })
     };
-    let kind = KINDS
+    let found = KINDS
         .into_iter()
         .find(|(_, marks)| has(marks))
-        .map_or(MemoryKind::Biography, |(kind, _)| kind);
+        .map(|(kind, _)| kind);
+    let kind = match found {
+        _ if words.first().is_some_and(|first| RULES.contains(first)) => MemoryKind::Constraint,
+        Some(kind) => kind,
+        None if words.contains(&"hier") && !words.iter().any(|word| GERMAN.contains(word)) => {
+            MemoryKind::Event
+        }
+        None => MemoryKind::Biography,
+    };
     Told {
         kind,
-        sensitive: has(SENSITIVE),
+        sensitive: is_sensitive(text),
     }
 }
 
@@ -87,6 +102,14 @@ mod tests {
         check("My flight to Oslo is tomorrow", MemoryKind::Event, false);
         check("I vote for the greens", MemoryKind::Biography, true);
         check("Ich bin allergisch gegen Nüsse", MemoryKind::Constraint, true);
+        check("Onthoud dat ik zwanger ben", MemoryKind::Biography, true);
+        check("I use a wheelchair", MemoryKind::Biography, true);
+        check("I came here as a refugee", MemoryKind::Biography, true);
+        check("I must buy milk", MemoryKind::Biography, false);
+        check("My sister always calls on Sundays", MemoryKind::Biography, false);
+        check("I can't eat gluten", MemoryKind::Constraint, false);
+        check("Ich wohne hier", MemoryKind::Biography, false);
+        check("Ma sœur est venue hier", MemoryKind::Event, false);
         check("💥", MemoryKind::Biography, false);
     }
 }

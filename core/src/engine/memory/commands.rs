@@ -61,10 +61,17 @@ fn is_all_of(text: &str, fact: &str) -> bool {
             .filter(|word| !word.is_empty())
             .count()
     };
-    match text.find(fact) {
-        Some(at) => words(&text[at + fact.len()..]) <= 2 && words(&text[..at]) <= 8,
-        None => words(text) <= words(fact) + 8,
-    }
+    let Some(at) = text.find(fact) else {
+        return words(text) <= words(fact) + 8;
+    };
+    // What is said before the sentence that asks for it, to the end.
+    let begins = text[..at]
+        .char_indices()
+        .filter(|(_, c)| matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '\n'))
+        .map(|(end, c)| end + c.len_utf8())
+        .rfind(|begin| matches!(intent::intent(&text[*begin..]), Intent::Remember(found) if found == fact))
+        .unwrap_or(0);
+    words(&text[at + fact.len()..]) <= 2 && words(&text[begins..at]) <= 8 && words(&text[..begins]) <= 2
 }
 
 /// "What do you know about me?" and its like, as the whole of what is said.
@@ -144,7 +151,8 @@ impl Engine {
         message: store::MessageId,
     ) -> Result<(String, MemoryReport)> {
         let told = classify::classify(&text);
-        let at_ms = self.now_ms();
+        // What is drawn from this message later was said at the same moment.
+        let at_ms = self.inner.chats.message(message).await?.created_at_ms;
         let (valid_from_ms, valid_to_ms) = when::validity(&text, told.kind == MemoryKind::Event, at_ms);
         let fact = NewFact {
             text,
@@ -265,7 +273,7 @@ impl Engine {
 
     /// Memories and turns about a topic.
     pub(super) async fn about(&self, topic: &str) -> Result<ForgetOffer> {
-        let vector = self.vector_of(topic).await?;
+        let vector = self.vector_of(topic).await;
         let topic = topic.to_owned();
         self.inner
             .chats
@@ -376,6 +384,14 @@ mod tests {
             "my dog is Rex"
         ));
         assert!(alone("Remember: my dog is Rex.", "My dog is Rex."));
+        assert!(alone(
+            "Hi there! Please remember this. My dog is Rex.",
+            "My dog is Rex"
+        ));
+        assert!(!alone(
+            "Hi, I moved to Lyon. Remember that my dog is Rex",
+            "my dog is Rex"
+        ));
         assert!(!alone(
             "Remember that my dog is Rex. What does he like to eat?",
             "my dog is Rex"

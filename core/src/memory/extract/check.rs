@@ -45,7 +45,7 @@ fn alike(a: &str, b: &str) -> bool {
 }
 
 /// Whether a fact belongs to a special category (GDPR, article 9), by its words.
-pub(super) fn is_sensitive(fact: &str) -> bool {
+pub(crate) fn is_sensitive(fact: &str) -> bool {
     CUES.found("sensitive", &plain(fact))
 }
 
