@@ -77,15 +77,6 @@ pub fn when(text: &str, now_ms: i64) -> When {
     when
 }
 
-/// The time that a question is restricted to, from the earliest start to the latest end; `None` when it isn't.
-pub fn time_filter(text: &str, now_ms: i64) -> Option<Span> {
-    let spans = when(text, now_ms).spans;
-    Some(Span {
-        from_ms: spans.iter().map(|span| span.from_ms).min()?,
-        to_ms: spans.iter().map(|span| span.to_ms).max()?,
-    })
-}
-
 struct TimeWord {
     text: String,
     bytes: Range<usize>,

@@ -139,9 +139,4 @@ fn absurd_moments_are_no_reason_to_panic() {
     for now in [i64::MIN, i64::MAX, 0, -1] {
         when("last winter, 3 years ago, before May, in 1900, last year", now);
     }
-    assert_eq!(
-        time_filter("in 2021", NOW_MS).map(|span| shown(&span)),
-        Some("2021-01-01 2022-01-01".into())
-    );
-    assert_eq!(time_filter("nothing", NOW_MS), None);
 }

@@ -1,4 +1,4 @@
-//! Memories as a JSON document that comes back in exactly, and as plain facts from elsewhere.
+//! Memories as a JSON document that comes back in exactly.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -6,10 +6,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::write::{check_confidence, check_text, text_hash};
-use super::{MAX_MEMORY_BYTES, Memory, MemoryKind, MemoryOrigin, MemoryState, MemoryStatus, SourceTurn};
+use super::{Memory, MemoryKind, MemoryOrigin, MemoryState, MemoryStatus, SourceTurn};
 use crate::erasure::{ErasedKind, is_erased};
 use crate::error::StoreError;
 use crate::id::MemoryId;
@@ -170,61 +169,7 @@ impl Store {
         transaction.commit()?;
         Ok(report)
     }
-
-    /// Imports what another assistant remembered as plain facts, in one transaction: a JSON list (or an object with a list
-    /// `memories`) of texts or of objects with a `text`, `memory` or `content`; or plain text, a fact a line. What is
-    /// here already, word for word, is passed over.
-    ///
-    /// # Errors
-    /// [`StoreError::Import`] when it is neither; nothing is imported then.
-    pub fn import_facts(
-        &mut self,
-        from: &mut dyn Read,
-        now_ms: i64,
-    ) -> Result<MemoryImportReport, StoreError> {
-        let mut text = String::new();
-        from.read_to_string(&mut text)
-            .map_err(|error| StoreError::io("read", Path::new("the import"), error))?;
-        let facts = facts(text.trim_start_matches('\u{FEFF}'))?;
-        let transaction = self.transaction()?;
-        let mut report = MemoryImportReport::default();
-        for fact in facts {
-            let known = transaction
-                .prepare_cached("SELECT 1 FROM memory WHERE text = ?1 LIMIT 1")?
-                .query_row([&fact], |_| Ok(()))
-                .optional()?;
-            if known.is_some() {
-                report.unchanged += 1;
-                continue;
-            }
-            let record = Record {
-                id: MemoryId::random(),
-                text: fact,
-                kind: MemoryKind::Biography,
-                confidence: FACT_CONFIDENCE,
-                sensitive: false,
-                valid_from_ms: None,
-                valid_to_ms: None,
-                created_at_ms: now_ms,
-                updated_at_ms: now_ms,
-                sources: Vec::new(),
-                status: MemoryState::Active,
-                superseded_by: None,
-                origin: MemoryOrigin::Imported,
-                use_count: 0,
-                last_used_at_ms: None,
-                pinned: false,
-            };
-            insert(&transaction, &record)?;
-            report.added += 1;
-        }
-        transaction.commit()?;
-        Ok(report)
-    }
 }
-
-/// What is believed of a fact that another program found.
-const FACT_CONFIDENCE: f32 = 0.8;
 
 fn refused(reason: impl Into<String>) -> StoreError {
     StoreError::Import {
@@ -364,49 +309,4 @@ fn insert(connection: &Connection, record: &Record) -> Result<i64, StoreError> {
             .execute((seq, source.chat, source.message, hash))?;
     }
     Ok(seq)
-}
-
-/// The facts in a dump.
-fn facts(text: &str) -> Result<Vec<String>, StoreError> {
-    let trimmed = text.trim_start();
-    let facts: Vec<String> = if trimmed.starts_with(['[', '{']) {
-        let mut value: Value = serde_json::from_str(trimmed).map_err(|error| json_error(&error))?;
-        if let Some(memories) = value.get_mut("memories") {
-            value = memories.take();
-        }
-        let Value::Array(list) = value else {
-            return Err(refused("there is no list of memories in it"));
-        };
-        list.into_iter().map(fact).collect::<Result<_, _>>()?
-    } else {
-        text.lines()
-            .map(|line| line.trim().trim_start_matches(['-', '*', '•']).trim().to_owned())
-            .filter(|line| !line.is_empty())
-            .collect()
-    };
-    match facts
-        .iter()
-        .find(|fact| fact.len() > MAX_MEMORY_BYTES || fact.trim().is_empty())
-    {
-        Some(fact) if fact.trim().is_empty() => Err(refused("one of the facts is empty")),
-        Some(fact) => Err(refused(format!(
-            "a fact of {} bytes is more than {MAX_MEMORY_BYTES}",
-            fact.len()
-        ))),
-        None => Ok(facts),
-    }
-}
-
-fn fact(value: Value) -> Result<String, StoreError> {
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Object(mut fields) => ["text", "memory", "content"]
-            .iter()
-            .find_map(|name| match fields.get_mut(*name)?.take() {
-                Value::String(text) => Some(text),
-                _ => None,
-            })
-            .ok_or_else(|| refused("a memory without a text")),
-        _ => Err(refused("a memory is a text, or an object with one")),
-    }
 }

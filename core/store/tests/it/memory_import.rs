@@ -237,32 +237,3 @@ fn no_damaged_document_panics_or_comes_in_by_half() {
         .unwrap();
     store.into_inner().verify().unwrap();
 }
-
-#[test]
-fn another_assistants_memories_come_in_as_facts() {
-    let profile = Profile::new();
-    let mut store = profile.create();
-    for (dump, added, unchanged) in [
-        ("- Likes rye bread\n* Has a cat\n\n", 2, 0),
-        (r#"["Likes rye bread", "Plays the cello"]"#, 1, 1),
-        (
-            r#"{"memories": [{"memory": "Was born in Riga", "id": 4}, {"content": "Has a cat"}]}"#,
-            1,
-            1,
-        ),
-        ("", 0, 0),
-    ] {
-        let report = store.import_facts(&mut dump.as_bytes(), 9).unwrap();
-        assert_eq!((report.added, report.unchanged), (added, unchanged), "{dump}");
-    }
-    for bad in [r#"{"a": 1}"#, "[1]", "[\"\"]", r#"["ok", {"id": 1}]"#, "{"] {
-        let error = store.import_facts(&mut bad.as_bytes(), 9).unwrap_err();
-        assert!(matches!(error, StoreError::Import { .. }), "{bad}: {error:?}");
-    }
-    assert!(
-        store
-            .import_facts(&mut "x".repeat(100_000).as_bytes(), 9)
-            .is_err()
-    );
-    assert_eq!(store.memory_counts().unwrap().total, 4);
-}
