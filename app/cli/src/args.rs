@@ -356,6 +356,9 @@ pub(crate) enum Memory {
         /// Until when it held (a day, YYYY-MM-DD)
         #[arg(long, value_name = "DATE")]
         to: Option<String>,
+        /// It has no end, whatever was noted before
+        #[arg(long, conflicts_with = "to")]
+        endless: bool,
     },
     /// Say that a memory is right; what contradicts it becomes history
     Confirm {
@@ -402,7 +405,7 @@ pub(crate) enum Memory {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Read memories: Hearth's export, or another assistant's list (JSON, or a line each)
+    /// Read memories: Hearth's export, or another assistant's list (JSON, or a line each). After an interruption, do it again
     Import {
         /// The file; `-` is standard input
         file: PathBuf,

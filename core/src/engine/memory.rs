@@ -93,7 +93,7 @@ impl Engine {
 
     /// Compares a fact with what is remembered, keeps it, and tells the watchers.
     async fn keep_fact(&self, fact: NewFact) -> Result<Kept> {
-        let vector = self.vector_of(&fact.text).await?;
+        let vector = self.vector_of(&fact.text).await;
         let kept = self.keep_embedded(fact, vector).await?;
         self.tell_memory(Some(kept.memory.id.into()));
         self.inner.idle.wake();
@@ -135,7 +135,7 @@ impl Engine {
 
     /// Memories that hold (or wait) and that this one contradicts, whatever their kind.
     async fn contradicted_by(&self, memory: store::Memory) -> Result<Vec<store::Memory>> {
-        let vector = self.vector_of(&memory.text).await?;
+        let vector = self.vector_of(&memory.text).await;
         let judged = self.judged(&memory.text, i64::MAX, vector.as_ref()).await?;
         let store = self.inner.chats.store();
         store
@@ -158,17 +158,11 @@ impl Engine {
             .await
     }
 
-    /// The vector of a text; none without a model that embeds.
-    async fn vector_of(&self, text: &str) -> Result<Option<Vector>> {
-        let Some(model) = self.embedder().await else {
-            return Ok(None);
-        };
-        let vectors = model.embed(vec![text.to_owned()]).await?;
-        Ok(vectors
-            .into_iter()
-            .next()
-            .flatten()
-            .map(|vector| (model.id, vector)))
+    /// The vector of a text; none without a model that embeds, or when it fails: then words alone are compared.
+    async fn vector_of(&self, text: &str) -> Option<Vector> {
+        let model = self.embedder().await?;
+        let vector = model.embed_one(text.to_owned()).await?;
+        Some((model.id, vector))
     }
 
     /// Memories, the newest first, and how many there are.
@@ -222,13 +216,29 @@ impl Engine {
             .await
     }
 
-    /// The person corrects a memory. A new text makes a new one, stated and certain; the old one becomes history.
+    /// The person corrects a memory. A new text makes a new one, stated and certain; the old one becomes history. What
+    /// waited to be confirmed holds then; what is history stays that, corrected.
+    ///
+    /// Errors: [`EngineError::InvalidRequest`] for an empty text, or when it would end before it begins.
     pub async fn edit_memory(&self, edit: MemoryEdit) -> Result<Memory> {
         let id: store::MemoryId = edit.memory.into();
-        check_times(edit.valid_from_ms, edit.valid_to_ms)?;
+        let endless = edit.endless == Some(true);
+        if endless && edit.valid_to_ms.is_some() {
+            return Err(EngineError::InvalidRequest(
+                "a memory has an end or it has none".into(),
+            ));
+        }
+        let present = self
+            .inner
+            .chats
+            .store()
+            .run(move |store| store.memory(id))
+            .await?;
+        let ends = edit.valid_to_ms.or(present.valid_to_ms.filter(|_| !endless));
+        check_times(edit.valid_from_ms.or(present.valid_from_ms), ends)?;
         let text = edit.text.as_deref().map(one_fact).transpose()?;
         let vector = match &text {
-            Some(text) => self.vector_of(text).await?,
+            Some(text) => self.vector_of(text).await,
             None => None,
         };
         let now_ms = self.now_ms();
@@ -242,7 +252,11 @@ impl Engine {
                     kind: edit.kind.map(Into::into),
                     sensitive: edit.sensitive,
                     valid_from_ms: edit.valid_from_ms.map(Some),
-                    valid_to_ms: edit.valid_to_ms.map(Some),
+                    valid_to_ms: match edit.valid_to_ms {
+                        None if endless => Some(None),
+                        end => end.map(Some),
+                    },
+                    status: Some(keep::edited(old.status)),
                     ..keep::certain()
                 };
                 let new = match text.filter(|text| *text != old.text) {

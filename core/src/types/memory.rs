@@ -218,6 +218,9 @@ pub struct MemoryEdit {
     /// Until when it held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_to_ms: Option<i64>,
+    /// It has no end, whatever was noted before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endless: Option<bool>,
 }
 
 /// What recall looks through.

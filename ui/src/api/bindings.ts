@@ -1107,7 +1107,11 @@ valid_from_ms?: number,
 /**
  * Until when it held.
  */
-valid_to_ms?: number, };
+valid_to_ms?: number, 
+/**
+ * It has no end, whatever was noted before.
+ */
+endless?: boolean, };
 
 /**
  * Parameters of [`PreviewErase`].

@@ -53,7 +53,8 @@ method! {
     Export, "memory.export", Empty, ExportEvent, Exported
 }
 method! {
-    /// Reads memories, all or nothing: Hearth's own export, another assistant's list of memories, or plain lines.
+    /// Reads memories: Hearth's own export, all or nothing; another assistant's list of memories or plain lines, which change
+    /// nothing unless every entry can be read, and are then kept one by one: cut short, do it again.
     Import, "memory.import", ImportParams, NoEvent, MemoryImported
 }
 method! {

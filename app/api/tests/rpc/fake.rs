@@ -2,6 +2,7 @@
 //!
 //! - `count` counts from 1 until cancelled, one number every few milliseconds;
 //! - `fail` writes "par" and "tial" and fails;
+//! - `panic` panics, where JSON is wanted;
 //! - anything else is echoed word by word.
 
 use std::path::Path;
@@ -32,6 +33,8 @@ pub struct FakeLoader {
     pub down: Arc<std::sync::atomic::AtomicBool>,
     /// Texts that were embedded.
     pub embedded: Arc<Mutex<Vec<String>>>,
+    /// How often texts can still be embedded before that fails; `None` for ever.
+    pub embeddings_left: Arc<Mutex<Option<u32>>>,
     /// What it is told where JSON is wanted, in place of the last message.
     pub json: Arc<Mutex<Option<String>>>,
     /// How often JSON was wanted.
@@ -48,6 +51,7 @@ impl FakeLoader {
             loads: Arc::default(),
             down: Arc::default(),
             embedded: Arc::default(),
+            embeddings_left: Arc::default(),
             json: Arc::default(),
             asked_json: tokio::sync::watch::Sender::new(0),
         }
@@ -78,18 +82,28 @@ impl ModelLoader for FakeLoader {
         Ok(Arc::new(FakeChat(self.clone())))
     }
 
-    fn load_embedder(&self, _: &str, _: &Path) -> Result<Arc<dyn Embedder>, EngineError> {
-        Ok(Arc::new(FakeEmbedder(self.clone())))
+    fn load_embedder(&self, id: &str, _: &Path) -> Result<Arc<dyn Embedder>, EngineError> {
+        Ok(Arc::new(FakeEmbedder(self.clone(), id.len())))
     }
 }
 
-/// Texts with words in common lie near each other.
-struct FakeEmbedder(FakeLoader);
+/// Texts with words in common lie near each other; elsewhere for a model with a name of another length.
+struct FakeEmbedder(FakeLoader, usize);
 
 const DIMENSIONS: usize = 64;
 
 impl Embedder for FakeEmbedder {
     fn embed(&self, texts: &[&str]) -> Result<(Vec<Vec<f32>>, u32), EngineError> {
+        match &mut *self.0.embeddings_left.lock().unwrap() {
+            Some(0) => {
+                return Err(EngineError::ModelInvalid {
+                    model: "fake".into(),
+                    reason: "told to fail".into(),
+                });
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let mut vectors = Vec::new();
         for text in texts {
             let mut vector = vec![0.0; DIMENSIONS];
@@ -101,7 +115,7 @@ impl Embedder for FakeEmbedder {
                     .to_lowercase()
                     .bytes()
                     .fold(7_usize, |hash, byte| (hash * 31 + usize::from(byte)) % 1_000_003);
-                vector[place % DIMENSIONS] += 1.0;
+                vector[(place + self.1) % DIMENSIONS] += 1.0;
             }
             vectors.push(vector);
         }
@@ -161,12 +175,14 @@ impl ChatModel for FakeChat {
             .unwrap()
             .text
             .clone();
+        drop(prompts);
         let (cancel, is_cancelled) = channel::<()>();
         let cancelled = self.0.cancelled.clone();
         let mut last = last;
         if matches!(generation.format, ResponseFormat::JsonSchema { .. }) {
             last = self.0.json.lock().unwrap().clone().unwrap_or(last);
             self.0.asked_json.send_modify(|count| *count += 1);
+            assert_ne!(last, "panic", "told to panic");
         }
         std::thread::spawn(move || {
             if speak(&last, &generation, sink, &is_cancelled) == Some(FinishReason::Cancelled) {

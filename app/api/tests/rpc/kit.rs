@@ -9,7 +9,7 @@ use hearth_api::methods::chat::{ChatEvent, SendParams};
 use hearth_api::types::{ChatId, Message};
 use hearth_api::{ApiError, Call, Client, ErrorCode, ServeOptions, Update, serve_local};
 use hearth_core::host::port::ModelLoader;
-use hearth_core::models::{Catalogue, Installed, InstalledFile};
+use hearth_core::models::{Catalogue, Installed, InstalledFile, Manifest};
 use hearth_core::{Engine, EngineOptions, Unlock};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -172,6 +172,17 @@ pub fn code<T: std::fmt::Debug>(result: Result<T, ApiError>) -> ErrorCode {
 /// Puts a model there as if it had been pulled: the files of `from`, or empty ones of the right size.
 pub fn install(models_dir: &Path, id: &str, from: Option<&Path>) {
     let manifest = Catalogue::embedded().get(id).unwrap().clone();
+    install_as(models_dir, id, from, manifest);
+}
+
+/// Puts a model there that the catalogue doesn't have: another's empty files under a name of its own.
+pub fn install_copy(models_dir: &Path, of: &str, id: &str) {
+    let mut manifest = Catalogue::embedded().get(of).unwrap().clone();
+    manifest.id = id.into();
+    install_as(models_dir, id, None, manifest);
+}
+
+fn install_as(models_dir: &Path, id: &str, from: Option<&Path>, manifest: Manifest) {
     let folder = models_dir.join(id);
     std::fs::create_dir_all(&folder).unwrap();
     for file in &manifest.files {

@@ -179,6 +179,7 @@ impl Conversation<'_> {
                     sensitive: None,
                     valid_from_ms: None,
                     valid_to_ms: None,
+                    endless: None,
                 };
                 self.session.client.call::<EditMemory>(edit).await?;
                 self.output.note("Corrected.");

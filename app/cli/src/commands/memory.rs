@@ -101,6 +101,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             sensitive,
             from,
             to,
+            endless,
         } => {
             let edit = MemoryEdit {
                 memory: find_memory(client, &memory).await?,
@@ -109,6 +110,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
                 sensitive: sensitive.map(|switch| switch == Switch::On),
                 valid_from_ms: from.as_deref().map(day_ms).transpose()?,
                 valid_to_ms: to.as_deref().map(day_ms).transpose()?,
+                endless: endless.then_some(true),
             };
             let memory = client.call::<Edit>(edit).await?;
             show_one(&memory, "Corrected", output)

@@ -1,13 +1,20 @@
 //! The biography: what stands in every prompt. Made of the memories' own words, so that it says nothing they don't.
 
+use std::collections::HashSet;
+
 use hearth_store::{
     BiographySentence, Memory, MemoryId, MemoryKind, MemoryQuery, MemoryState, Store, StoreError,
 };
+use serde_json::json;
+
+use super::prompt;
 
 /// It is built anew after so long.
 const MONTH_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-/// Or when so many memories are new.
+/// Or when there are so many memories more, or less, than when it was built.
 const MANY_NEW: u64 = 5;
+/// The setting that says how many memories held then.
+const COUNTED: &str = "memory.biography.counted";
 /// What is looked at of each kind; far more than fit.
 const MOST: usize = 500;
 /// In this order they are taken in. A mood or a task of the day is no biography.
@@ -28,20 +35,27 @@ pub(super) fn is_due(store: &Store, now_ms: i64) -> Result<bool, StoreError> {
     if biography.stale || now_ms.abs_diff(built_at_ms) >= MONTH_MS as u64 {
         return Ok(true);
     }
-    let drawn_on: usize = biography
-        .sentences
-        .iter()
-        .map(|sentence| sentence.sources.len())
-        .sum();
-    if count(store)? < drawn_on as u64 + MANY_NEW {
-        return Ok(false);
+    let counted = store
+        .get_setting(COUNTED)?
+        .and_then(|count| count.as_u64())
+        .unwrap_or(0);
+    if count(store)?.abs_diff(counted) >= MANY_NEW {
+        return Ok(true);
     }
-    let newest = store.memories(&MemoryQuery {
-        state: Some(MemoryState::Active),
-        limit: Some(MANY_NEW as usize),
-        ..MemoryQuery::default()
-    })?;
-    Ok(newest.len() as u64 == MANY_NEW && newest.iter().all(|memory| memory.created_at_ms > built_at_ms))
+    // What has come to its end stands in it no longer.
+    for id in drawn_on(&biography.sentences) {
+        if super::convert::here(store.memory(id))?.is_some_and(|memory| prompt::is_over(&memory, now_ms)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Builds it anew, of at most so many bytes.
+pub(super) fn rebuild(store: &mut Store, bytes: usize, now_ms: i64) -> Result<(), StoreError> {
+    let sentences = build(store, bytes, now_ms)?;
+    store.set_setting(COUNTED, &json!(count(store)?))?;
+    store.set_biography(&sentences, now_ms)
 }
 
 fn count(store: &Store) -> Result<u64, StoreError> {
@@ -52,8 +66,8 @@ fn count(store: &Store) -> Result<u64, StoreError> {
 }
 
 /// Sentences of at most `bytes` together: pinned memories first, then kind by kind the most certain and latest.
-/// Sensitive ones are taken only when they are a constraint or pinned.
-pub(super) fn build(store: &Store, bytes: usize) -> Result<Vec<BiographySentence>, StoreError> {
+/// Sensitive ones are taken only when they are a constraint or pinned; what is over by `now_ms` is not.
+fn build(store: &Store, bytes: usize, now_ms: i64) -> Result<Vec<BiographySentence>, StoreError> {
     let mut memories = Vec::new();
     for kind in KINDS {
         let mut of_kind = store.memories(&MemoryQuery {
@@ -63,6 +77,7 @@ pub(super) fn build(store: &Store, bytes: usize) -> Result<Vec<BiographySentence
             ..MemoryQuery::default()
         })?;
         of_kind.retain(|memory| !memory.sensitive || kind == MemoryKind::Constraint || memory.pinned);
+        of_kind.retain(|memory| !prompt::is_over(memory, now_ms));
         of_kind.sort_by(|a, b| {
             b.confidence
                 .total_cmp(&a.confidence)
@@ -104,11 +119,7 @@ fn sentence(text: &str) -> String {
 
 /// The memories that the sentences were made from, each once.
 pub(super) fn drawn_on(sentences: &[BiographySentence]) -> Vec<MemoryId> {
-    let mut ids = Vec::new();
-    for id in sentences.iter().flat_map(|sentence| &sentence.sources) {
-        if !ids.contains(id) {
-            ids.push(*id);
-        }
-    }
-    ids
+    let mut seen = HashSet::new();
+    let ids = sentences.iter().flat_map(|sentence| &sentence.sources);
+    ids.copied().filter(|id| seen.insert(*id)).collect()
 }

@@ -76,6 +76,20 @@ impl Engine {
 }
 
 impl EmbeddingModel {
+    /// The vector of one text; none when it has no meaning to the model, or the model fails, which is logged.
+    pub(super) async fn embed_one(&self, text: String) -> Option<Vec<f32>> {
+        self.embed_or_none(vec![text]).await.pop().flatten()
+    }
+
+    /// A vector for each text; none for any when the model fails, which is logged: then words alone are compared.
+    pub(super) async fn embed_or_none(&self, texts: Vec<String>) -> Vec<Option<Vec<f32>>> {
+        let count = texts.len();
+        self.embed(texts).await.unwrap_or_else(|error| {
+            tracing::warn!(code = error.code(), "the model that embeds failed");
+            vec![None; count]
+        })
+    }
+
     /// A vector for each text, `None` for one that has no meaning to the model. Texts longer than its window are cut.
     pub(super) async fn embed(&self, texts: Vec<String>) -> Result<Vec<Option<Vec<f32>>>> {
         let model = Arc::clone(self.lease.model());

@@ -70,7 +70,7 @@ impl Engine {
     async fn search_remembered<T: Send + 'static>(
         &self,
         mut query: RecallQuery,
-        view: fn(&Store, recall::RecallHit) -> std::result::Result<Option<T>, StoreError>,
+        view: impl Fn(&Store, recall::RecallHit) -> std::result::Result<Option<T>, StoreError> + Send + 'static,
     ) -> Result<(Vec<T>, Option<String>)> {
         truncate(&mut query.text);
         let skipped = query.previous.len().saturating_sub(PREVIOUS);
@@ -78,8 +78,7 @@ impl Engine {
         query.previous.iter_mut().for_each(truncate);
         let vector = match self.query_embedder().await? {
             Some(model) if !query.text.trim().is_empty() => {
-                let vectors = model.embed(vec![query.text.clone()]).await?;
-                let vector = vectors.into_iter().next().flatten();
+                let vector = model.embed_one(query.text.clone()).await;
                 vector.map(|vector| (model.id, vector))
             }
             _ => None,
@@ -144,18 +143,19 @@ impl Engine {
         if most == 0 {
             return Ok(Vec::new());
         }
+        let now_ms = self.now_ms();
         let query = RecallQuery {
             text: text.to_owned(),
             previous,
             over: Over::Facts,
             limit: most as usize,
-            now_ms: self.now_ms(),
+            now_ms,
             filter: store::Filter::default(),
         };
-        let quoted = |store: &Store, hit: recall::RecallHit| match hit.row.source {
+        let quoted = move |store: &Store, hit: recall::RecallHit| match hit.row.source {
             _ if hit.score < FITS => Ok(None),
             RowSource::Memory(id) => {
-                convert::here(store.memory(id)).map(|memory| memory.map(|memory| quoted(&memory)))
+                convert::here(store.memory(id)).map(|memory| memory.map(|memory| quoted(&memory, now_ms)))
             }
             RowSource::Turn { .. } => Ok(None),
         };
@@ -172,7 +172,8 @@ impl Engine {
         if drew_on.is_empty() {
             return Ok(HashMap::new());
         }
-        let quote = |store: &mut Store| {
+        let now_ms = self.now_ms();
+        let quote = move |store: &mut Store| {
             let mut known = HashMap::new();
             let mut lines = HashMap::with_capacity(drew_on.len());
             for (message, ids) in drew_on {
@@ -182,7 +183,7 @@ impl Engine {
                         Entry::Occupied(line) => line.into_mut(),
                         Entry::Vacant(place) => {
                             let memory = convert::here(store.memory(id.into()))?;
-                            place.insert(memory.map(|memory| quoted(&memory).line))
+                            place.insert(memory.map(|memory| quoted(&memory, now_ms).line))
                         }
                     };
                     with.extend(line.clone());
@@ -209,10 +210,10 @@ impl Engine {
     }
 }
 
-fn quoted(memory: &store::Memory) -> Quoted {
+fn quoted(memory: &store::Memory, now_ms: i64) -> Quoted {
     Quoted {
         id: memory.id.into(),
-        line: prompt::line(memory),
+        line: prompt::line(memory, now_ms),
     }
 }
 

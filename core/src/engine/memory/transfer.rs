@@ -54,7 +54,9 @@ impl Engine {
         String::from_utf8(document).map_err(|_| EngineError::Internal("the export is not text".into()))
     }
 
-    /// Takes in memories, all or nothing. Those that were erased here stay erased; those that are known are not doubled.
+    /// Takes in memories. A document that is not whole and valid changes nothing. Our own export is all or nothing; another
+    /// assistant's facts are compared and kept one by one, so that an import that was cut short is ended by doing it again.
+    /// Those that were erased here stay erased; those that are known are not doubled.
     ///
     /// Errors: [`EngineError::Corrupt`] or [`EngineError::InvalidRequest`] for a document that is not whole and valid, with
     /// the place.
@@ -112,7 +114,7 @@ impl Engine {
         for batch in facts.chunks(BATCH) {
             let texts = batch.iter().map(|fact| fact.text.clone()).collect();
             let vectors = match &model {
-                Some(model) => model.embed(texts).await?,
+                Some(model) => model.embed_or_none(texts).await,
                 None => vec![None; batch.len()],
             };
             let id = model.as_ref().map(|model| model.id.clone()).unwrap_or_default();
