@@ -174,6 +174,8 @@ impl Engine {
             source_chat: params.chat.map(Into::into),
             sensitive: params.sensitive,
             pinned: params.pinned,
+            updated_until_ms: None,
+            stalest_first: false,
             limit: Some(params.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED) as usize),
             offset: params.offset.unwrap_or(0) as usize,
         };

@@ -14,8 +14,6 @@ const ASK_EVERY_MS: i64 = 24 * 60 * 60 * 1000;
 const OLD_MS: i64 = 180 * ASK_EVERY_MS;
 /// The setting that names when a person was last asked, and about what: an identifier.
 const ASKED: &str = "memory.asked";
-/// So many are looked at to find one to ask about.
-const LOOKED_AT: usize = 200;
 /// More missing vectors than this are not counted.
 const MOST_COUNTED: usize = 1_000_000;
 
@@ -137,30 +135,38 @@ fn lacking(store: &Store, model: &str) -> Result<u64, StoreError> {
     Ok(lacking)
 }
 
-/// What to ask about; the one asked about last only when there is no other.
+/// What to ask about: what waits longest, else what was not said again for longest. The one asked about last only when
+/// no other waits.
 fn to_ask_about(store: &Store, last: Option<&str>, now_ms: i64) -> Result<Option<store::Memory>, StoreError> {
-    let find = |state| {
+    let was_asked = |memory: &store::Memory| last == Some(memory.id.to_string().as_str());
+    // One more than is asked about, as the first may be the one that was.
+    let stalest = |query| {
         store.memories(&MemoryQuery {
-            state: Some(state),
-            limit: Some(LOOKED_AT),
-            ..MemoryQuery::default()
+            stalest_first: true,
+            limit: Some(2),
+            ..query
         })
     };
-    let mut waiting = find(MemoryState::Review)?;
-    waiting.sort_by_key(|memory| (last == Some(memory.id.to_string().as_str()), memory.updated_at_ms));
+    let mut waiting = stalest(MemoryQuery {
+        state: Some(MemoryState::Review),
+        ..MemoryQuery::default()
+    })?;
+    waiting.sort_by_key(was_asked);
     if let Some(memory) = waiting.into_iter().next() {
         return Ok(Some(memory));
     }
-    let old = |memory: &store::Memory| {
-        matches!(memory.kind, MemoryKind::Biography | MemoryKind::Preference)
-            && !memory.pinned
-            && now_ms.saturating_sub(memory.updated_at_ms) >= OLD_MS
-            && last != Some(memory.id.to_string().as_str())
-    };
-    Ok(find(MemoryState::Active)?
-        .into_iter()
-        .filter(old)
-        .min_by_key(|memory| memory.updated_at_ms))
+    let mut old = Vec::new();
+    for kind in [MemoryKind::Biography, MemoryKind::Preference] {
+        let of_kind = stalest(MemoryQuery {
+            kind: Some(kind),
+            state: Some(MemoryState::Active),
+            pinned: Some(false),
+            updated_until_ms: Some(now_ms.saturating_sub(OLD_MS)),
+            ..MemoryQuery::default()
+        })?;
+        old.extend(of_kind.into_iter().filter(|memory| !was_asked(memory)));
+    }
+    Ok(old.into_iter().min_by_key(|memory| memory.updated_at_ms))
 }
 
 fn question(memory: &store::Memory, contradicts: Option<&store::Memory>) -> String {

@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::id::ChatId;
 use crate::store::Store;
 
-/// Which memories to list, the newest first. Every field narrows; the default asks for all.
+/// Which memories to list, the newest first unless it says otherwise. Every field narrows; the default asks for all.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryQuery {
     /// Only of this kind.
@@ -24,6 +24,10 @@ pub struct MemoryQuery {
     pub sensitive: Option<bool>,
     /// Only pinned ones, or only the others.
     pub pinned: Option<bool>,
+    /// Only those that last changed, and were last said, at this time or before; milliseconds since the Unix epoch.
+    pub updated_until_ms: Option<i64>,
+    /// Begins with those that last changed, or were last said, the longest ago; else with the newest.
+    pub stalest_first: bool,
     /// At most this many; `None` for all.
     pub limit: Option<usize>,
     /// Leaves out this many first.
@@ -59,6 +63,9 @@ impl MemoryQuery {
         if let Some(pinned) = self.pinned {
             add("m.pinned = ?", Sql::Integer(pinned.into()));
         }
+        if let Some(until) = self.updated_until_ms {
+            add("m.updated_at_ms <= ?", Sql::Integer(until));
+        }
         (parts.join(" AND "), values)
     }
 }
@@ -79,18 +86,23 @@ pub struct MemoryCounts {
 }
 
 impl Store {
-    /// The memories that `query` asks for, the newest first.
+    /// The memories that `query` asks for, in its order.
     pub fn memories(&self, query: &MemoryQuery) -> Result<Vec<Memory>, StoreError> {
         let (condition, mut values) = query.condition();
         let number = |n: usize| Sql::Integer(i64::try_from(n).unwrap_or(i64::MAX));
         values.push(query.limit.map_or(Sql::Integer(-1), number));
         values.push(number(query.offset));
         let count = values.len();
+        let order = if query.stalest_first {
+            "m.updated_at_ms, m.seq"
+        } else {
+            "m.created_at_ms DESC, m.seq DESC"
+        };
         let found = self
             .connection
             .prepare_cached(&format!(
                 "SELECT {MEMORY} FROM {MEMORY_TABLES} WHERE {condition}
-                 ORDER BY m.created_at_ms DESC, m.seq DESC LIMIT ?{} OFFSET ?{count}",
+                 ORDER BY {order} LIMIT ?{} OFFSET ?{count}",
                 count - 1
             ))?
             .query_map(params_from_iter(values), memory_from)?

@@ -216,18 +216,20 @@ impl Store {
         self.update_memory(id, &change, None, now_ms).map(|_| ())
     }
 
-    /// Pins a memory, or lets it loose.
+    /// Pins a memory, or lets it loose; then what the biography says by it is dropped, to be built anew.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub fn pin_memory(&mut self, id: MemoryId, pinned: bool) -> Result<(), StoreError> {
-        let changed = self
-            .connection
-            .prepare_cached("UPDATE memory SET pinned = ?2 WHERE id = ?1")?
-            .execute((id, pinned))?;
-        if changed == 0 {
-            return Err(StoreError::not_found("memory", id));
+        let transaction = self.transaction()?;
+        let seq = memory_seq(&transaction, id)?;
+        let changed = transaction
+            .prepare_cached("UPDATE memory SET pinned = ?2 WHERE seq = ?1 AND pinned <> ?2")?
+            .execute((seq, pinned))?;
+        if changed > 0 && !pinned {
+            biography::drop_drawn_from(&transaction, seq)?;
         }
+        transaction.commit()?;
         Ok(())
     }
 
@@ -359,7 +361,14 @@ fn alter(
     if renewed {
         recall_index::add_memory(connection, seq)?;
     }
-    if renewed || status.state() != old.status.state() {
+    let memory = by_seq(connection, seq)?;
+    // A sentence of the biography is not to outlive what it stands there for.
+    let holds = |memory: &Memory| {
+        let times = (memory.valid_from_ms, memory.valid_to_ms);
+        (memory.status.state(), memory.kind, times)
+    };
+    let withdrawn = (memory.sensitive && !old.sensitive) || (old.pinned && !memory.pinned);
+    if renewed || withdrawn || holds(&memory) != holds(&old) {
         biography::drop_drawn_from(connection, seq)?;
     }
     if let Some(vector) = vector {

@@ -314,6 +314,104 @@ fn a_sentence_of_the_biography_falls_with_its_source() {
         Err(StoreError::Invalid(_))
     ));
     assert_eq!(store.biography().unwrap(), biography);
+
+    // What it says no longer holds, or is no longer to be said: it goes at once. What was only noted again stays.
+    let change = MemoryChange::default;
+    let set = |store: &mut Store| store.set_biography(&[sentence("A dog.", &[two.id])], 10).unwrap();
+    for (change, stays) in [
+        (
+            MemoryChange {
+                sensitive: Some(true),
+                ..change()
+            },
+            false,
+        ),
+        (
+            MemoryChange {
+                sensitive: Some(false),
+                pinned: Some(true),
+                ..change()
+            },
+            true,
+        ),
+        (
+            MemoryChange {
+                kind: Some(MemoryKind::Event),
+                ..change()
+            },
+            false,
+        ),
+        (
+            MemoryChange {
+                valid_to_ms: Some(Some(5)),
+                ..change()
+            },
+            false,
+        ),
+        (
+            MemoryChange {
+                confidence: Some(0.8),
+                ..change()
+            },
+            true,
+        ),
+        (
+            MemoryChange {
+                pinned: Some(false),
+                ..change()
+            },
+            false,
+        ),
+    ] {
+        set(&mut store);
+        store.update_memory(two.id, &change, None, 11).unwrap();
+        let biography = store.biography().unwrap();
+        assert_eq!(
+            (biography.sentences.len(), biography.stale),
+            (usize::from(stays), !stays),
+            "{change:?}"
+        );
+    }
+    for (pinned, stays) in [(false, true), (true, true), (false, false)] {
+        set(&mut store);
+        store.pin_memory(two.id, pinned).unwrap();
+        assert_eq!(
+            store.biography().unwrap().sentences.len(),
+            usize::from(stays),
+            "{pinned}"
+        );
+    }
+}
+
+#[test]
+fn what_was_not_said_for_longest_is_listed_first() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let ids: Vec<_> = [30, 10, 20]
+        .map(|at| {
+            store
+                .add_memory(&fact(&format!("Said at {at}"), MemoryKind::Biography, at), None)
+                .unwrap()
+                .id
+        })
+        .to_vec();
+    store.reinforce_memory(ids[1], &[], 40).unwrap();
+    let query = |until| MemoryQuery {
+        updated_until_ms: until,
+        stalest_first: true,
+        ..MemoryQuery::default()
+    };
+    let list = |query| {
+        store
+            .memories(&query)
+            .unwrap()
+            .into_iter()
+            .map(|memory| memory.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list(query(None)), [ids[2], ids[0], ids[1]]);
+    assert_eq!(list(query(Some(30))), [ids[2], ids[0]]);
+    assert_eq!(store.count_memories(&query(Some(29))).unwrap(), 1);
 }
 
 /// Whatever is remembered, said or asked: no panic, no syntax error, and what was stored comes back.
