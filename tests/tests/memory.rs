@@ -1,9 +1,9 @@
 //! Long-term memory from outside: the real binary, the real small models, and the bytes on the disk.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
+use std::io::{Read, Write};
 
-use hearth_tests::hearth::Profile;
+use hearth_tests::hearth::{Profile, signal};
 use hearth_tests::pages::{Opened, files_below, holds, holds_text};
 use serde_json::{Value, json};
 
@@ -211,8 +211,16 @@ fn where_found(profile: &Profile, canary: &str) -> Vec<String> {
 #[test]
 fn nothing_of_an_erased_memory_is_left_in_any_byte_of_the_profile() {
     let profile = Profile::new();
-    let canaries = ["zyxquokka", "wvutnarwhal", "srqpaxolotl", "onmlkakapo"];
-    let [told, chatted, kept, imported] = canaries;
+    let canaries = [
+        "zyxquokka",
+        "wvutnarwhal",
+        "srqpaxolotl",
+        "onmlkakapo",
+        "ihgftapir",
+        "edcbdugong",
+        "azbyibex",
+    ];
+    let [told, chatted, kept, imported, unremembered, stopped, long] = canaries;
     let stays = "jihgokapi";
     // A chat, a thing said to be remembered, a memory typed in, one that came in, one that was corrected.
     profile.json(&[
@@ -238,7 +246,23 @@ fn nothing_of_an_erased_memory_is_left_in_any_byte_of_the_profile() {
     std::fs::write(&list, json!([format!("Has a dog called {imported}")]).to_string()).unwrap();
     profile.json(&["memory", "import", list.to_str().unwrap()]);
     profile.json(&["memory", "add", "--pin", &format!("Lives near the {stays} house")]);
-    // Vectors, the biography, answers that repeat it, an export, the log of a failure.
+    // What recall leaves out: a chat without memory, an answer that was stopped, the end of a long one.
+    let aside = format!("My dog {unremembered} sleeps. Say the name of my dog.");
+    profile.json(&["ask", "--no-memory", "--max-tokens", "24", &aside]);
+    stop_answering(
+        &profile,
+        &format!("My dog is called {stopped}. Tell me all about {stopped}."),
+    );
+    let filler: Vec<String> = (0..200).map(|number| format!("word{number}")).collect();
+    let filler = filler.join(" ");
+    let lines = [
+        json!({"chat": "long", "turn": "1", "speaker": "user", "text": format!("My dog {long} is old.")}),
+        json!({"chat": "long", "turn": "2", "speaker": "assistant", "text": format!("{filler} {long}")}),
+    ];
+    let chats = profile.scratch().join("long.jsonl");
+    std::fs::write(&chats, lines.map(|line| line.to_string()).join("\n")).unwrap();
+    profile.json(&["chats", "import", chats.to_str().unwrap()]);
+    // Vectors, the biography, answers that repeat it, an export.
     profile.json(&["memory", "work"]);
     assert!(profile.json(&["memory", "bio"]).to_string().contains(kept));
     profile.json(&["ask", "--max-tokens", "24", "What is my dog called?"]);
@@ -301,9 +325,170 @@ fn nothing_of_an_erased_memory_is_left_in_any_byte_of_the_profile() {
         "what was not asked for stays"
     );
     // Nor does it come back with what was written before.
-    let back = profile.run(&["memory", "import", "--json", export.to_str().unwrap()]);
-    assert!(where_found(&profile, kept).is_empty(), "{back:?}");
-    assert!(Path::new(&export).exists());
+    let written = std::fs::read_to_string(&export).unwrap();
+    assert!(
+        [told, kept, imported]
+            .iter()
+            .all(|canary| written.contains(canary)),
+        "{written}"
+    );
+    let back = profile.json(&["memory", "import", export.to_str().unwrap()]);
+    assert_eq!(back["added"], json!(0), "{back}");
+    assert!(back["erased"].as_u64().unwrap() >= 3, "{back}");
+    for canary in canaries {
+        assert_eq!(
+            where_found(&profile, canary),
+            Vec::<String>::new(),
+            "{canary}, after an import"
+        );
+    }
+
+    // The receipt can be looked at again, and says nothing but identifiers and counts.
+    let receipts = profile.json(&["memory", "receipts"]);
+    assert_eq!(
+        (&receipts["total"], &receipts["receipts"][0]),
+        (&json!(1), &receipt)
+    );
+    let name = receipt["erasure"].as_str().unwrap();
+    let shown = profile.json(&["memory", "receipts", &name[..6]]);
+    assert_eq!(shown["receipt"], receipt);
+    let gone = shown["erased_memories"].as_array().unwrap();
+    assert_eq!(gone.len() as u64, receipt["memories"].as_u64().unwrap());
+    assert!(gone.contains(&json!(id(&first["memory"]))), "{shown}");
+    let listed = profile.run(&["memory", "receipts"]);
+    assert!(listed.stdout.contains(&name[..8]), "{listed:?}");
+}
+
+/// Asks something, and stops the answer at its first word.
+fn stop_answering(profile: &Profile, text: &str) {
+    let mut command = profile.command(&["ask", "--max-tokens", "400", text]);
+    let mut asking = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut first = [0];
+    asking.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    signal(&asking.id().to_string(), "INT");
+    asking.wait().unwrap();
+    let listed = profile.json(&["chats", "list"]);
+    let chat = listed["chats"][0]["id"].as_str().unwrap().to_owned();
+    let shown = profile.json(&["chats", "show", &chat]);
+    assert_eq!(shown["messages"][1]["status"], "stopped", "{shown}");
+}
+
+#[test]
+fn a_chat_is_erased_with_what_other_chats_say_of_it() {
+    let profile = Profile::new();
+    let canaries = ["zyxquokka", "wvutnarwhal"];
+    let [told, near] = canaries;
+    let first = profile.json(&[
+        "ask",
+        &format!("Remember that my uncle {told} likes long walks beside the river"),
+    ]);
+    profile.json(&[
+        "ask",
+        &format!("Remember that my aunt {near} hates the noise of big cities"),
+    ]);
+    // It comes from the database, word by word.
+    let known = profile.json(&["ask", "What do you know about me?"]);
+    assert!(known["answer"].as_str().unwrap().contains(told), "{known}");
+    profile.json(&["memory", "work"]);
+    stop(&profile);
+    assert_eq!(where_found(&profile, told), ["the database's pages"]);
+    let chat = first["chat"].as_str().unwrap();
+    let preview = profile.json(&["memory", "erase", "--chat", chat, "--preview"]);
+    assert_eq!(preview["turns"][0]["why"], "answer", "{preview}");
+    let receipt = profile.json(&["memory", "erase", "--chat", chat, "--yes"]);
+    assert_eq!(
+        (&receipt["recounted"], &receipt["log_emptied"], &receipt["chats"]),
+        (&json!(true), &json!(true), &json!(1)),
+        "{receipt}"
+    );
+    assert_eq!(where_found(&profile, told), Vec::<String>::new());
+    stop(&profile);
+    assert_eq!(where_found(&profile, told), Vec::<String>::new());
+    assert!(
+        !where_found(&profile, near).is_empty(),
+        "what came from another chat stays"
+    );
+}
+
+#[test]
+fn what_says_nearly_the_same_goes_with_its_messages_when_it_is_taken() {
+    let profile = Profile::new();
+    let canary = "zyxquokka";
+    for uncle in ["Bob", "Tom"] {
+        let said = format!("my uncle {uncle} {canary} likes very long walks beside the cold wide river");
+        profile.json(&["ask", &format!("Remember that {said}")]);
+    }
+    profile.json(&["memory", "work"]);
+    let listed = profile.json(&["memory", "list"]);
+    assert_eq!(listed["total"], json!(2), "{listed}");
+    let (asked, other) = (id(&listed["memories"][0]), id(&listed["memories"][1]));
+    let preview = profile.json(&["memory", "erase", asked, "--preview"]);
+    let near = &preview["memories"][1];
+    assert_eq!(
+        (id(&near["memory"]), &near["why"], &near["ticked"]),
+        (other, &json!("duplicate"), &json!(false)),
+        "{preview}"
+    );
+    let receipt = profile.json(&["memory", "erase", asked, "--take", other, "--yes"]);
+    assert_eq!(receipt["memories"], json!(2), "{receipt}");
+    stop(&profile);
+    assert_eq!(where_found(&profile, canary), Vec::<String>::new());
+}
+
+#[test]
+fn the_log_of_a_failure_says_nothing_of_what_was_said() {
+    let profile = Profile::new();
+    let canary = "zyxquokka";
+    // The next engine writes all that it can.
+    stop(&profile);
+    let run = |arguments: &[&str], input: &[u8]| {
+        let mut command = profile.command(arguments);
+        command.env("HEARTH_LOG", "trace");
+        let mut child = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // One that fails early reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        assert!(!child.wait().unwrap().success(), "{:?}", &arguments[..2]);
+    };
+    // A fact that is too long, a list and chats that are damaged, a question that no window holds, a missing model.
+    run(
+        &[
+            "memory",
+            "add",
+            &format!("My dog {canary} {}", "x".repeat(17_000)),
+        ],
+        b"",
+    );
+    run(
+        &["memory", "import", "-"],
+        format!("[\"my dog {canary}\", 3]").as_bytes(),
+    );
+    run(
+        &["chats", "import", "-"],
+        format!("{{\"chat\": \"{canary}\"}}").as_bytes(),
+    );
+    run(&["ask", &format!("{canary} {}", "long ".repeat(20_000))], b"");
+    run(&["ask", "--model", &format!("no-{canary}"), "hi"], b"");
+    let logs = files_below(&profile.home().join("logs"));
+    assert!(!logs.is_empty(), "there is a log");
+    let written: Vec<u8> = logs
+        .iter()
+        .flat_map(|path| std::fs::read(path).unwrap())
+        .collect();
+    assert!(!written.is_empty(), "the engine wrote to it");
+    assert!(
+        !holds_text(&written, canary),
+        "{}",
+        String::from_utf8_lossy(&written)
+    );
 }
 
 #[test]

@@ -94,6 +94,8 @@ fn generate_all() -> String {
     method::<memory::Pin>(c, m);
     method::<memory::PreviewErase>(c, m);
     method::<memory::Erase>(c, m);
+    method::<memory::Receipts>(c, m);
+    method::<memory::Receipt>(c, m);
     method::<memory::Export>(c, m);
     method::<memory::Import>(c, m);
     method::<memory::Pause>(c, m);

@@ -123,6 +123,8 @@ pub const METHOD_NAMES: &[&str] = &[
     memory::Pin::NAME,
     memory::PreviewErase::NAME,
     memory::Erase::NAME,
+    memory::Receipts::NAME,
+    memory::Receipt::NAME,
     memory::Export::NAME,
     memory::Import::NAME,
     memory::Pause::NAME,
@@ -210,13 +212,15 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
         memory::Edit => |c, p| async move { Ok(c.engine.edit_memory(p).await?) },
         memory::Confirm => |c, p| async move { Ok(c.engine.confirm_memory(p.memory).await?) },
         memory::Pin => |c, p| async move { Ok(c.engine.pin_memory(p.memory, p.pinned).await?) },
-        memory::PreviewErase => |c, p| async move { Ok(c.engine.preview_erase(p.scope).await?) },
+        memory::PreviewErase => |c, p| async move { Ok(c.engine.preview_erase(p.scope, p.take_memories).await?) },
         memory::Erase => |c, p| async move {
             if !p.confirm {
                 return Err(ApiError::new(ErrorCode::InvalidRequest, "erasing needs to be confirmed"));
             }
             Ok(c.engine.erase(p).await?)
         },
+        memory::Receipts => |c, p| async move { Ok(c.engine.list_receipts(p).await?) },
+        memory::Receipt => |c, p| async move { Ok(c.engine.show_receipt(p.erasure).await?) },
         memory::Export => export_memories,
         memory::Import => import_memories,
         memory::Pause => |c, _| async move {

@@ -389,6 +389,9 @@ pub(crate) enum Memory {
         /// Leave this out: a memory, message or chat of the preview (or the beginning of its identifier)
         #[arg(long, value_name = "ID")]
         keep: Vec<String>,
+        /// Take this, too: a memory of the preview that says nearly the same and would stay
+        #[arg(long, value_name = "ID")]
+        take: Vec<String>,
         /// Leave the messages and chats; erase memories alone
         #[arg(long)]
         keep_chats: bool,
@@ -398,6 +401,17 @@ pub(crate) enum Memory {
         /// Don't ask
         #[arg(short, long)]
         yes: bool,
+    },
+    /// List the receipts of what was erased, or show one: identifiers and counts
+    Receipts {
+        /// One receipt's identifier, or the beginning of it
+        receipt: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "receipt")]
+        limit: u32,
+        /// Leave out so many
+        #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "receipt")]
+        offset: u32,
     },
     /// Write all memories as JSON, readable by anyone who has the file
     Export {

@@ -17,10 +17,19 @@
 //! **Where it rests.** In `hearth.db` and nowhere else. Logs have counts and codes; metadata of replies has identifiers;
 //! settings keep, per chat, the identifier of the last message that was mined.
 //!
-//! **How it is erased.** By id, chat, topic or all, after a preview that names every part ([`erase`]). The store removes
-//! memories, duplicates, older versions, the turns they came from, the answers that drew on them, vectors, index entries,
-//! jobs and sentences of the biography in one transaction, empties its log, counts again and gives a receipt. Caches of
-//! prompts live in memory alone and are dropped with the models.
+//! **How it is erased.** By id, chat, topic or all, after a preview that names every part ([`erase`]); where somebody
+//! looked at it, nothing goes that they were not shown. With a memory go those that say the same word for word (what says
+//! nearly the same is listed, and goes when it is taken), the versions it took the place of, the turns it came from, the
+//! answers to these that have one of its telling words, and every answer whose metadata says that it drew on it and that
+//! has one. A topic takes the memories that have its words or mean it, the messages that have its words in any form,
+//! whether or not recall looks at them, and the answers to these that repeat them. A chat takes the memories that came
+//! from it alone; what these took the place of is asked about when it came from elsewhere. The store removes all this with
+//! vectors, index entries, jobs and sentences of the biography in one transaction, empties its log, counts again and gives
+//! a receipt ([`receipts`]). Caches of prompts live in memory alone and are dropped with the models.
+//!
+//! Not found is what nothing leads to: the same thing said elsewhere in other words, an answer further down that repeats
+//! it from the conversation alone (unless a topic's words are in it), a chat's instructions, a title that a person chose.
+//! What was exported or backed up lies elsewhere; neither comes back here.
 
 mod biography;
 mod classify;
@@ -34,6 +43,7 @@ mod look;
 mod mine;
 mod prompt;
 mod recall;
+mod receipts;
 mod transfer;
 mod turn;
 

@@ -465,10 +465,33 @@ pub struct EraseParams {
     #[serde(default)]
     #[ts(optional, as = "Option<Vec<MemoryId>>")]
     pub take_memories: Vec<MemoryId>,
+    /// What the person was shown. When anything else would go now, as something came in meanwhile, nothing is erased and
+    /// that is an error. Left out, what is found now goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub seen: Option<EraseSeen>,
     /// Must be true: what is erased can't be brought back.
     #[serde(default)]
     #[ts(optional, as = "Option<bool>")]
     pub confirm: bool,
+}
+
+/// The parts of a preview, by identifiers alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct EraseSeen {
+    /// Memories.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<MemoryId>>")]
+    pub memories: Vec<MemoryId>,
+    /// Turns.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<MessageId>>")]
+    pub turns: Vec<MessageId>,
+    /// Chats.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<ChatId>>")]
+    pub chats: Vec<ChatId>,
 }
 
 /// What was erased: counts and identifiers alone.
@@ -503,6 +526,41 @@ pub struct EraseReceipt {
     /// The database's log was emptied, too; otherwise another program reads the database, and the engine's end or next
     /// start empties it.
     pub log_emptied: bool,
+}
+
+/// Which receipts to list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields, default)]
+#[ts(optional_fields)]
+pub struct EraseReceiptsParams {
+    /// At most so many; 1,000 at most, and by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Leaves out so many, the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u32>,
+}
+
+/// Receipts of erasures, the latest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct EraseReceipts {
+    /// These.
+    pub receipts: Vec<EraseReceipt>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// A receipt with the identifiers of what went, which name nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct EraseReceiptDetail {
+    /// The receipt.
+    pub receipt: EraseReceipt,
+    /// The memories.
+    pub erased_memories: Vec<MemoryId>,
+    /// The turns that were emptied.
+    pub erased_turns: Vec<MessageId>,
+    /// The chats.
+    pub erased_chats: Vec<ChatId>,
 }
 
 /// How much is remembered, and how far the work on it is.

@@ -19,7 +19,7 @@ use crate::store::Store;
 
 pub(crate) use carry_out::{EMPTIED, delete_chat, remove_memories};
 pub use preview::{
-    EraseChat, EraseMedia, EraseMemory, ErasePreview, EraseScope, EraseTurn, MemoryReason, TurnReason,
+    EraseChat, EraseMemory, EraseMore, ErasePreview, EraseScope, EraseTurn, MemoryReason, TurnReason,
 };
 pub use replay::{Erased, ErasedKind};
 pub(crate) use replay::{is_erased, replay};

@@ -39,7 +39,7 @@ mod tests;
 pub use biography::{Biography, BiographySentence};
 pub use chats::{Chat, ChatQuery, ChatSummary, NewChat};
 pub use erasure::{
-    EraseChat, EraseCounts, EraseMedia, EraseMemory, ErasePlan, ErasePreview, EraseReceipt, EraseScope,
+    EraseChat, EraseCounts, EraseMemory, EraseMore, ErasePlan, ErasePreview, EraseReceipt, EraseScope,
     EraseTurn, Erased, ErasedKind, MemoryReason, TurnReason,
 };
 pub use error::StoreError;
@@ -56,7 +56,7 @@ pub use memories::{
 };
 pub use messages::{FinishedMessage, Message, MessageStatus, NewMessage, Role};
 pub use migrations::SCHEMA_VERSION;
-pub use recall_index::{Filter, Neighbours, RecallRow, RowKey, RowSource, TextQuery, turn_words};
+pub use recall_index::{Filter, Neighbours, RecallRow, RowKey, RowSource, TextQuery, WordForms, turn_words};
 pub use search::{HIGHLIGHT_END, HIGHLIGHT_START, SearchHit, SearchQuery};
 pub use statistics::StoreStatistics;
 pub use store::{DATABASE_FILE, KEY_HEADER_FILE, LOCK_FILE, Store, StoreOptions};

@@ -2,6 +2,7 @@
 
 mod context;
 mod filter;
+mod forms;
 mod text;
 
 use rusqlite::{Connection, OptionalExtension};
@@ -18,6 +19,8 @@ use crate::vectors::Index;
 pub use context::Neighbours;
 pub use filter::Filter;
 pub(crate) use filter::{Facts, Sieve, kind_bit, role_bit, state_bit};
+pub use forms::WordForms;
+pub(crate) use forms::telling_words;
 pub use text::TextQuery;
 pub(crate) use text::{FrequentWords, best};
 

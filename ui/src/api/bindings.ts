@@ -581,6 +581,11 @@ keep_chats?: Array<ChatId>,
  */
 take_memories?: Array<MemoryId>, 
 /**
+ * What the person was shown. When anything else would go now, as something came in meanwhile, nothing is erased and
+ * that is an error. Left out, what is found now goes.
+ */
+seen?: EraseSeen, 
+/**
  * Must be true: what is erased can't be brought back.
  */
 confirm?: boolean, };
@@ -678,6 +683,53 @@ recounted: boolean,
 log_emptied: boolean, };
 
 /**
+ * A receipt with the identifiers of what went, which name nothing any more.
+ */
+export type EraseReceiptDetail = { 
+/**
+ * The receipt.
+ */
+receipt: EraseReceipt, 
+/**
+ * The memories.
+ */
+erased_memories: Array<MemoryId>, 
+/**
+ * The turns that were emptied.
+ */
+erased_turns: Array<MessageId>, 
+/**
+ * The chats.
+ */
+erased_chats: Array<ChatId>, };
+
+/**
+ * Receipts of erasures, the latest first.
+ */
+export type EraseReceipts = { 
+/**
+ * These.
+ */
+receipts: Array<EraseReceipt>, 
+/**
+ * How many there are in all.
+ */
+total: number, };
+
+/**
+ * Which receipts to list.
+ */
+export type EraseReceiptsParams = { 
+/**
+ * At most so many; 1,000 at most, and by default.
+ */
+limit?: number, 
+/**
+ * Leaves out so many, the latest.
+ */
+offset?: number, };
+
+/**
  * What to erase.
  */
 export type EraseScope = { "what": "items", 
@@ -697,6 +749,23 @@ chats: Array<ChatId>, } | { "what": "topic",
  * The topic.
  */
 topic: string, } | { "what": "all" };
+
+/**
+ * The parts of a preview, by identifiers alone.
+ */
+export type EraseSeen = { 
+/**
+ * Memories.
+ */
+memories?: Array<MemoryId>, 
+/**
+ * Turns.
+ */
+turns?: Array<MessageId>, 
+/**
+ * Chats.
+ */
+chats?: Array<ChatId>, };
 
 /**
  * A turn that may be erased: the message stays in its place, empty.
@@ -1120,7 +1189,11 @@ export type MemoryErasePreviewParams = {
 /**
  * What would be erased.
  */
-scope: EraseScope, };
+scope: EraseScope, 
+/**
+ * Memories of the preview to take that it does not tick by itself, with what comes along.
+ */
+take_memories?: Array<MemoryId>, };
 
 /**
  * Names one memory.
@@ -1296,6 +1369,15 @@ contradicts: Memory | null,
  * The question, in a sentence.
  */
 question: string, };
+
+/**
+ * Parameters of [`Receipt`].
+ */
+export type MemoryReceiptParams = { 
+/**
+ * The erasure.
+ */
+erasure: ErasureId, };
 
 /**
  * What stood before the model of what is remembered, by identifiers alone: what is erased leaves no words here.
@@ -2458,6 +2540,8 @@ export interface Methods {
   "memory.pin": { params: MemoryPinParams; event: NoEvent; output: Memory };
   "memory.erase_preview": { params: MemoryErasePreviewParams; event: NoEvent; output: ErasePreview };
   "memory.erase": { params: EraseParams; event: NoEvent; output: EraseReceipt };
+  "memory.receipts": { params: EraseReceiptsParams; event: NoEvent; output: EraseReceipts };
+  "memory.receipt": { params: MemoryReceiptParams; event: NoEvent; output: EraseReceiptDetail };
   "memory.export": { params: Empty; event: ExportEvent; output: Exported };
   "memory.import": { params: MemoryImportParams; event: NoEvent; output: MemoryImported };
   "memory.pause": { params: Empty; event: NoEvent; output: Empty };

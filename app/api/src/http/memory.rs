@@ -1,7 +1,8 @@
 //! `/memory…` and `/recall`: the methods of the same names, with the same parameters and outputs.
 //!
 //! Every `memory.NAME` is `POST /memory/NAME` with its parameters as the body; `recall` is `POST /recall`. What is read
-//! often has a shorter way: `GET /memory`, `GET /memory/ID`, and `GET` for what takes no parameters.
+//! often has a shorter way: `GET /memory`, `GET /memory/ID`, `GET /memory/receipts`, `GET /memory/receipts/ID`, and `GET`
+//! for what takes no parameters.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
-use hearth_core::types::{EraseParams, MemoryEdit, MemoryId, MemoryListParams};
+use hearth_core::types::{EraseParams, EraseReceiptsParams, MemoryEdit, MemoryId, MemoryListParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -19,7 +20,7 @@ use super::error::HttpError;
 use super::fields::wrong_type;
 use super::routes::{App, admit};
 use crate::methods::chats::{ExportEvent, ImportSource};
-use crate::methods::memory::{self, MemoryParams};
+use crate::methods::memory::{self, MemoryParams, ReceiptParams};
 use crate::methods::{Empty, Method};
 use crate::{ErrorCode, Update};
 
@@ -35,6 +36,9 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/memory/pin", post(call::<memory::Pin>))
         .route("/memory/erase_preview", post(call::<memory::PreviewErase>))
         .route("/memory/erase", post(erase))
+        .route("/memory/receipts", get(receipts).post(call::<memory::Receipts>))
+        .route("/memory/receipts/{id}", get(receipt))
+        .route("/memory/receipt", post(call::<memory::Receipt>))
         .route("/memory/export", get(export).post(export))
         .route("/memory/import", post(import))
         .route("/memory/pause", post(call::<memory::Pause>))
@@ -73,6 +77,28 @@ async fn list(
     let _slot = app.slot()?;
     let params: MemoryListParams = from_query(query.as_deref().unwrap_or_default())?;
     Ok(Json(app.engine.call::<memory::List>(params).await?))
+}
+
+async fn receipts(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<impl Serialize>, HttpError> {
+    let _slot = app.slot()?;
+    let params: EraseReceiptsParams = from_query(query.as_deref().unwrap_or_default())?;
+    Ok(Json(app.engine.call::<memory::Receipts>(params).await?))
+}
+
+async fn receipt(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<impl Serialize>, HttpError> {
+    let _slot = app.slot()?;
+    let params = ReceiptParams {
+        erasure: id
+            .parse()
+            .map_err(|_| HttpError::not_found("not_found", "No receipt has this identifier."))?,
+    };
+    Ok(Json(app.engine.call::<memory::Receipt>(params).await?))
 }
 
 async fn show(

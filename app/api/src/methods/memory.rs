@@ -1,9 +1,10 @@
 //! What is remembered: keeping, finding, correcting, erasing.
 
 use hearth_core::types::{
-    Biography, EraseParams, ErasePreview, EraseReceipt, EraseScope, Memory, MemoryDetail, MemoryDraft,
-    MemoryEdit, MemoryId, MemoryImported, MemoryKept, MemoryListParams, MemoryListed, MemoryQuestion,
-    MemoryStats, MemoryWorked, RecallParams, Recalled,
+    Biography, EraseParams, ErasePreview, EraseReceipt, EraseReceiptDetail, EraseReceipts,
+    EraseReceiptsParams, EraseScope, ErasureId, Memory, MemoryDetail, MemoryDraft, MemoryEdit, MemoryId,
+    MemoryImported, MemoryKept, MemoryListParams, MemoryListed, MemoryQuestion, MemoryStats, MemoryWorked,
+    RecallParams, Recalled,
 };
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -47,6 +48,14 @@ method! {
 method! {
     /// Erases for good, and counts again whether anything is left.
     Erase, "memory.erase", EraseParams, NoEvent, EraseReceipt
+}
+method! {
+    /// Lists the receipts of what was erased, the latest first.
+    Receipts, "memory.receipts", EraseReceiptsParams, NoEvent, EraseReceipts
+}
+method! {
+    /// One receipt, with the identifiers of what went.
+    Receipt, "memory.receipt", ReceiptParams, NoEvent, EraseReceiptDetail
 }
 method! {
     /// Writes all memories as JSON, in pieces of at most 64 KiB, to be joined by the caller.
@@ -132,6 +141,19 @@ fn yes() -> bool {
 pub struct PreviewParams {
     /// What would be erased.
     pub scope: EraseScope,
+    /// Memories of the preview to take that it does not tick by itself, with what comes along.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<MemoryId>>")]
+    pub take_memories: Vec<MemoryId>,
+}
+
+/// Parameters of [`Receipt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+#[ts(rename = "MemoryReceiptParams")]
+pub struct ReceiptParams {
+    /// The erasure.
+    pub erasure: ErasureId,
 }
 
 /// The form of imported memories.

@@ -200,6 +200,26 @@ async fn memory_has_the_same_names_over_http() {
         (&json!(1), &json!(true))
     );
     assert_eq!(call("GET", &format!("/memory/{id}"), Value::Null).await.0, 404);
+    let (_, listed) = call("GET", "/memory/receipts?limit=5", Value::Null).await;
+    assert_eq!((&listed["total"], &listed["receipts"][0]), (&json!(1), &receipt));
+    let (_, posted) = call("POST", "/memory/receipts", json!({"offset": 1})).await;
+    assert_eq!((&posted["total"], &posted["receipts"]), (&json!(1), &json!([])));
+    let erasure = receipt["erasure"].as_str().unwrap();
+    let (_, shown) = call("GET", &format!("/memory/receipts/{erasure}"), Value::Null).await;
+    assert_eq!(
+        (&shown["receipt"], &shown["erased_memories"]),
+        (&receipt, &json!([id]))
+    );
+    let (_, posted) = call("POST", "/memory/receipt", json!({"erasure": erasure})).await;
+    assert_eq!(posted, shown);
+    for missing in ["nonsense", "00000000000000000000000000000001"] {
+        let (status, answer) = call("GET", &format!("/memory/receipts/{missing}"), Value::Null).await;
+        assert_eq!(
+            (status, &answer["error"]["code"]),
+            (404, &json!("not_found")),
+            "{answer}"
+        );
+    }
 
     stop.cancel();
     served.await.unwrap();

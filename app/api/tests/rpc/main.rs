@@ -3,6 +3,7 @@
 
 mod chat;
 mod crash;
+mod erase;
 mod fake;
 mod http_memory;
 mod idle;

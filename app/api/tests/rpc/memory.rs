@@ -72,6 +72,7 @@ fn erasing(scope: EraseScope) -> EraseParams {
         keep_turns: Vec::new(),
         keep_chats: Vec::new(),
         take_memories: Vec::new(),
+        seen: None,
         confirm: true,
     }
 }
@@ -191,7 +192,7 @@ both! {
         assert_eq!(bench.texts().await.len(), 2, "nothing is erased before the person says so");
 
         let scope = EraseScope::Topic { topic: "my dog".into() };
-        let preview = bench.call::<PreviewErase>(PreviewParams { scope: scope.clone() }).await.unwrap();
+        let preview = bench.call::<PreviewErase>(PreviewParams { scope: scope.clone(), take_memories: vec![] }).await.unwrap();
         assert_eq!(preview.memories.len(), 1);
         assert_eq!(preview.biography_sentences, 1);
         assert!(preview.turns.iter().any(|turn| turn.why == EraseReason::Asked && turn.chat == chatted.chat), "{preview:#?}");
@@ -217,7 +218,7 @@ both! {
         let turns = RecallParams { query: "dog Quokkazilla".into(), over: RecallOver::Turns, ..RecallParams::default() };
         let found = bench.call::<Recall>(turns).await.unwrap().hits;
         assert!(!format!("{found:?}").contains("Quokkazilla"), "{found:?}");
-        assert_eq!(code(bench.call::<PreviewErase>(PreviewParams { scope: EraseScope::Items { memories: offer.memories, turns: vec![] } }).await), ErrorCode::NotFound);
+        assert_eq!(code(bench.call::<PreviewErase>(PreviewParams { scope: EraseScope::Items { memories: offer.memories, turns: vec![] }, take_memories: vec![] }).await), ErrorCode::NotFound);
         let nothing = bench.say(None, "Forget my dog").await.unwrap();
         assert!(nothing.text.contains("nothing about that"), "{}", nothing.text);
         bench.stop().await;

@@ -108,7 +108,12 @@ async fn after_memory(client: &Client, memory: &MemoryReport, output: &Output) -
         memories: offer.memories.clone(),
         turns: offer.turns.clone(),
     };
-    let preview = client.call::<PreviewErase>(PreviewParams { scope }).await?;
+    let preview = client
+        .call::<PreviewErase>(PreviewParams {
+            scope,
+            take_memories: Vec::new(),
+        })
+        .await?;
     super::memory::erase::show(&preview, output);
     Ok(())
 }

@@ -6,8 +6,8 @@ use hearth_api::methods::memory::{
     PinParams, Resume, Review, ReviewParams, Search, SearchParams, Show, Stats, Work,
 };
 use hearth_api::types::{
-    Memory, MemoryDetail, MemoryDraft, MemoryEdit, MemoryId, MemoryKept, MemoryKind, MemoryListParams,
-    MemoryState, MemoryStats, MemoryStatus, MemoryWorked,
+    EraseReceiptsParams, Memory, MemoryDetail, MemoryDraft, MemoryEdit, MemoryId, MemoryKept, MemoryKind,
+    MemoryListParams, MemoryState, MemoryStats, MemoryStatus, MemoryWorked,
 };
 use hearth_api::{Client, ErrorCode};
 use serde_json::json;
@@ -21,6 +21,7 @@ use crate::output::Output;
 use crate::text;
 
 pub(super) mod erase;
+mod receipts;
 
 pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Result<(), Failure> {
     let want = if matches!(args, Args::Work { .. }) {
@@ -134,6 +135,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             topic,
             all,
             keep,
+            take,
             keep_chats,
             preview,
             yes,
@@ -141,12 +143,28 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             let scope = erase::scope(client, &memories, &chat, topic, all).await?;
             let wishes = erase::Wishes {
                 keep,
+                take,
                 keep_chats,
                 preview,
                 yes,
             };
             erase::run(client, scope, &wishes, output).await
         }
+        Args::Receipts {
+            receipt: None,
+            limit,
+            offset,
+        } => {
+            let params = EraseReceiptsParams {
+                limit: Some(limit),
+                offset: Some(offset),
+            };
+            receipts::list(client, params, output).await
+        }
+        Args::Receipts {
+            receipt: Some(receipt),
+            ..
+        } => receipts::show(client, &receipt, output).await,
         Args::Export { output: file } => {
             save(client.stream::<Export>(Empty {}), file.as_deref(), output).await
         }

@@ -24,6 +24,12 @@ impl From<store::ErasureId> for ErasureId {
     }
 }
 
+impl From<ErasureId> for store::ErasureId {
+    fn from(id: ErasureId) -> Self {
+        Self::from_bytes(id.as_u128().to_be_bytes())
+    }
+}
+
 impl From<store::MemoryKind> for MemoryKind {
     fn from(kind: store::MemoryKind) -> Self {
         match kind {

@@ -1,38 +1,43 @@
 //! Erasing: what a request means, what it would take, and the taking.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use hearth_store as store;
 use hearth_store::{
-    Filter, Index, MemoryReason, RowKey, RowSource, Store, StoreError, TextQuery, TurnReason,
+    EraseMore, Filter, Index, MemoryReason, RowKey, RowSource, Store, StoreError, TextQuery, TurnReason,
+    WordForms,
 };
 
 use super::super::{Engine, Result, convert as chats};
 use super::keep::Vector;
-use super::{convert, mine};
+use super::{convert, mine, receipts};
 use crate::types::{
-    EngineEvent, EraseChat, EraseMemory, EraseParams, ErasePreview, EraseReason, EraseReceipt, EraseScope,
-    EraseTurn, ForgetOffer,
+    ChatId, EngineEvent, EraseChat, EraseMemory, EraseParams, ErasePreview, EraseReason, EraseReceipt,
+    EraseScope, EraseSeen, EraseTurn, ForgetOffer, MemoryId, MessageId,
 };
 
-/// Most rows of one word that are looked at.
-const MAX_ROWS: usize = 10_000;
 /// Memories at least so near to a topic are about it, whatever their words.
 const ABOUT: f32 = 0.6;
 const NEAREST: usize = 50;
 
 impl Engine {
-    /// What erasing would take, part by part. Nothing is changed.
+    /// What erasing would take, part by part, when these memories of it are taken that are not ticked by themselves.
+    /// Nothing is changed.
     ///
     /// Errors: [`crate::EngineError::NotFound`] for what is not there.
-    pub async fn preview_erase(&self, scope: EraseScope) -> Result<ErasePreview> {
+    pub async fn preview_erase(
+        &self,
+        scope: EraseScope,
+        take_memories: Vec<MemoryId>,
+    ) -> Result<ErasePreview> {
         let scope = self.scope(scope).await?;
+        let take = take_memories.into_iter().map(Into::into).collect();
         self.inner
             .chats
             .store()
             .run(move |store| {
-                let (preview, answers) = preview(store, scope)?;
-                view(store, preview, &answers)
+                let preview = preview(store, &scope, take)?;
+                view(store, preview)
             })
             .await
     }
@@ -41,7 +46,8 @@ impl Engine {
     /// biography, in one transaction; then the database's log. Nothing is answered and nothing drawn from chats
     /// meanwhile.
     ///
-    /// Errors: [`crate::EngineError::Busy`] while something is being answered, as it may draw on what goes.
+    /// Errors: [`crate::EngineError::Busy`] while something is being answered, as it may draw on what goes;
+    /// [`crate::EngineError::InvalidRequest`] when the person has seen a preview and more would go now.
     pub async fn erase(&self, params: EraseParams) -> Result<EraseReceipt> {
         let _waits = self.inner.idle.person_waits();
         let _quiet = self.inner.active.hold()?;
@@ -53,11 +59,10 @@ impl Engine {
             .chats
             .store()
             .run(move |store| {
-                let (mut preview, _) = preview(store, scope)?;
+                let take = params.take_memories.into_iter().map(Into::into).collect();
+                let mut preview = preview(store, &scope, take)?;
                 for memory in &mut preview.memories {
-                    let id = memory.id.into();
-                    memory.ticked = (memory.ticked || params.take_memories.contains(&id))
-                        && !params.keep_memories.contains(&id);
+                    memory.ticked &= !params.keep_memories.contains(&memory.id.into());
                 }
                 for turn in &mut preview.turns {
                     turn.ticked &= !params.keep_turns.contains(&turn.message.into());
@@ -65,12 +70,15 @@ impl Engine {
                 for chat in &mut preview.chats {
                     chat.ticked &= !params.keep_chats.contains(&chat.id.into());
                 }
+                if let Some(seen) = &params.seen {
+                    check_seen(&preview, seen)?;
+                }
                 let receipt = store.erase(&preview.plan(), now_ms)?;
                 for chat in &receipt.chats {
                     mine::forget_chat(store, *chat)?;
                 }
                 let chats = !receipt.chats.is_empty() || !receipt.turns.is_empty();
-                Ok((receipt_view(receipt), chats))
+                Ok((receipts::view(receipt), chats))
             })
             .await?;
         self.tell_memory(None);
@@ -103,59 +111,75 @@ impl Engine {
     }
 }
 
-/// The store's preview, with the answers that drew on what goes and repeat it.
+/// The store's preview, with the memories that are taken besides and the answers that drew on what goes and repeat it.
 fn preview(
     store: &Store,
-    scope: store::EraseScope,
-) -> Result<(store::ErasePreview, HashSet<store::MessageId>), StoreError> {
-    let first = store.plan_erasure(&scope)?;
-    let store::EraseScope::Items { memories, mut turns } = scope else {
-        return Ok((first, HashSet::new()));
+    scope: &store::EraseScope,
+    take: Vec<store::MemoryId>,
+) -> Result<store::ErasePreview, StoreError> {
+    let mut more = EraseMore {
+        take,
+        answers: Vec::new(),
     };
-    let answers = answers_repeating(store, &first)?;
-    if answers.is_empty() {
-        return Ok((first, answers));
+    let first = store.plan_erasure_with(scope, &more)?;
+    more.answers = answers_repeating(store, &first)?;
+    if more.answers.is_empty() {
+        return Ok(first);
     }
-    turns.extend(answers.iter().copied());
-    let scope = store::EraseScope::Items { memories, turns };
-    Ok((store.plan_erasure(&scope)?, answers))
+    store.plan_erasure_with(scope, &more)
 }
 
 /// Answers that drew on a memory that goes and have one of its telling words, or that offered to erase a turn that goes.
 fn answers_repeating(
     store: &Store,
     preview: &store::ErasePreview,
-) -> Result<HashSet<store::MessageId>, StoreError> {
+) -> Result<Vec<store::MessageId>, StoreError> {
     let listed: HashSet<store::MessageId> = preview.turns.iter().map(|turn| turn.message).collect();
-    let mut telling = BTreeSet::new();
-    let mut ids = Vec::new();
+    let forms = WordForms::new()?;
+    let (mut telling, mut ids) = (HashSet::new(), HashSet::new());
     for memory in preview.memories.iter().filter(|memory| memory.ticked) {
-        telling.extend(TextQuery::new(&memory.text).words);
-        ids.push(memory.id.to_string());
+        telling.extend(forms.telling(&memory.text)?);
+        ids.insert(*memory.id.as_bytes());
     }
-    ids.extend(preview.turns.iter().map(|turn| turn.message.to_string()));
-    let mut answers = HashSet::new();
+    ids.extend(preview.turns.iter().map(|turn| *turn.message.as_bytes()));
+    let mut answers = Vec::new();
+    if ids.is_empty() {
+        return Ok(answers);
+    }
     for answer in store.messages_naming(&ids)? {
+        if listed.contains(&answer) {
+            continue;
+        }
         let message = store.message(answer)?;
         let offers =
             chats::reply_metadata(&message.metadata).is_some_and(|metadata| metadata.memory.forget.is_some());
-        let repeats = || {
-            let words = TextQuery::new(&message.text).words;
-            words.iter().any(|word| telling.contains(word))
-        };
-        if !listed.contains(&answer) && (offers || repeats()) {
-            answers.insert(answer);
+        if offers || forms.repeats(&message.text, &telling)? || forms.repeats(&message.reasoning, &telling)? {
+            answers.push(answer);
         }
     }
     Ok(answers)
 }
 
+/// Says that something would go now that was not there to be seen.
+fn check_seen(preview: &store::ErasePreview, seen: &EraseSeen) -> Result<(), StoreError> {
+    let memories: HashSet<MemoryId> = seen.memories.iter().copied().collect();
+    let turns: HashSet<MessageId> = seen.turns.iter().copied().collect();
+    let chats: HashSet<ChatId> = seen.chats.iter().copied().collect();
+    let plan = preview.plan();
+    let all = plan.memories.into_iter().all(|id| memories.contains(&id.into()))
+        && plan.turns.into_iter().all(|id| turns.contains(&id.into()))
+        && plan.chats.into_iter().all(|id| chats.contains(&id.into()));
+    if all {
+        return Ok(());
+    }
+    Err(StoreError::Invalid(
+        "more would go than was shown, as something came in meanwhile; nothing was erased, look at it again"
+            .into(),
+    ))
+}
+
 /// A preview as faces see it.
-fn view(
-    store: &Store,
-    preview: store::ErasePreview,
-    answers: &HashSet<store::MessageId>,
-) -> Result<ErasePreview, StoreError> {
+fn view(store: &Store, preview: store::ErasePreview) -> Result<ErasePreview, StoreError> {
     let mut memories = Vec::with_capacity(preview.memories.len());
     for part in preview.memories {
         memories.push(EraseMemory {
@@ -179,7 +203,6 @@ fn view(
             text: turn.text,
             at_ms: turn.at_ms,
             why: match turn.reason {
-                TurnReason::Asked if answers.contains(&turn.message) => EraseReason::Answer,
                 TurnReason::Asked => EraseReason::Asked,
                 TurnReason::Source => EraseReason::Source,
                 TurnReason::Answer => EraseReason::Answer,
@@ -203,27 +226,8 @@ fn view(
     })
 }
 
-fn receipt_view(receipt: store::EraseReceipt) -> EraseReceipt {
-    let counts = receipt.counts;
-    EraseReceipt {
-        erasure: receipt.id.into(),
-        erased_at_ms: receipt.erased_at_ms,
-        memories: counts.memories,
-        turns: counts.turns,
-        chats: counts.chats,
-        messages: counts.messages,
-        titles: counts.titles,
-        text_entries: counts.text_entries,
-        vectors: counts.vectors,
-        biography_sentences: counts.biography_sentences,
-        jobs: counts.jobs,
-        to_review: receipt.to_review.into_iter().map(Into::into).collect(),
-        recounted: counts == receipt.recount,
-        log_emptied: receipt.log_emptied,
-    }
-}
-
-/// Memories that have every word of a topic or mean it, and turns that have every word of it.
+/// Memories that have every word of a topic or mean it, and messages that have every word of it, wherever they stand and
+/// whatever became of them.
 pub(super) fn about(store: &Store, topic: &str, vector: Option<&Vector>) -> Result<ForgetOffer, StoreError> {
     let words = TextQuery::new(topic).words;
     let mut offer = ForgetOffer {
@@ -236,23 +240,28 @@ pub(super) fn about(store: &Store, topic: &str, vector: Option<&Vector>) -> Resu
     let mut memories = having_all(store, Index::Memories, &words)?;
     if let Some((model, vector)) = vector {
         let near = store.search_vectors(Index::Memories, model, vector, &Filter::default(), NEAREST)?;
-        for (key, _) in near.into_iter().filter(|(_, cosine)| *cosine >= ABOUT) {
-            if !memories.contains(&key) {
-                memories.push(key);
-            }
-        }
+        let near = near.into_iter().filter(|(_, cosine)| *cosine >= ABOUT);
+        let known: HashSet<RowKey> = memories.iter().copied().collect();
+        memories.extend(near.map(|(key, _)| key).filter(|key| !known.contains(key)));
     }
     for row in store.recall_rows(Index::Memories, &memories)? {
         if let RowSource::Memory(id) = row.source {
             offer.memories.push(id.into());
         }
     }
+    // By the names of speakers, too, which these rows have.
     let turns = having_all(store, Index::Turns, &words)?;
+    let mut known = HashSet::new();
     for row in store.recall_rows(Index::Turns, &turns)? {
         if let RowSource::Turn { message, .. } = row.source {
+            known.insert(message);
             offer.turns.push(message.into());
         }
     }
+    let others = store.messages_about(topic)?.into_iter();
+    offer
+        .turns
+        .extend(others.filter(|id| !known.contains(id)).map(MessageId::from));
     Ok(offer)
 }
 
@@ -263,13 +272,16 @@ fn having_all(store: &Store, index: Index, words: &[String]) -> Result<Vec<RowKe
         let query = TextQuery {
             words: vec![word.clone()],
             previous_weight: 0.0,
-            max_rows: MAX_ROWS,
+            max_rows: usize::MAX,
         };
-        let found = store.search_text(index, &query, &Filter::default(), MAX_ROWS)?;
-        let keys: Vec<RowKey> = found.into_iter().map(|(key, _)| key).collect();
+        let found = store.search_text(index, &query, &Filter::default(), usize::MAX)?;
+        let keys = found.into_iter().map(|(key, _)| key);
         all = Some(match all {
-            None => keys,
-            Some(all) => all.into_iter().filter(|key| keys.contains(key)).collect(),
+            None => keys.collect(),
+            Some(all) => {
+                let keys: HashSet<RowKey> = keys.collect();
+                all.into_iter().filter(|key| keys.contains(key)).collect()
+            }
         });
     }
     Ok(all.unwrap_or_default())

@@ -298,9 +298,8 @@ fn remove_jobs(connection: &Connection, id: &str) -> Result<u64, StoreError> {
 
 /// Whether a title says what a text said: at least half of its words that are no stop words are the text's.
 fn drawn_from(title: &str, text: &str) -> bool {
-    let words = |text: &str| recall_index::TextQuery::new(text).words;
-    let title = words(title);
-    let text: BTreeSet<String> = words(text).into_iter().collect();
+    let title = recall_index::telling_words(title);
+    let text: BTreeSet<String> = recall_index::telling_words(text).into_iter().collect();
     let shared = title.iter().filter(|word| text.contains(*word)).count();
     shared > 0 && shared * 2 >= title.len()
 }

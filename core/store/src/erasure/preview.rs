@@ -1,6 +1,6 @@
 //! What an erasure would take, part by part, each to be unticked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
@@ -12,7 +12,7 @@ use crate::id::{ChatId, MemoryId, MessageId};
 use crate::memories::{Memory, MemoryKind, MemoryState, memory_seq};
 use crate::messages::Role;
 use crate::names::names;
-use crate::recall_index::{Filter, RowKey, TextQuery};
+use crate::recall_index::{Filter, RowKey, TextQuery, WordForms};
 use crate::store::Store;
 use crate::vectors::{Index, decode};
 
@@ -56,7 +56,7 @@ names! {
         Asked = "asked",
         /// A memory that goes was drawn from it.
         Source = "source",
-        /// It answers such a turn, and repeats a telling word of the memory.
+        /// It answers such a turn, and repeats a telling word of the memory, or of a turn that was asked for.
         Answer = "answer",
     }
 }
@@ -112,13 +112,13 @@ pub struct EraseChat {
     pub ticked: bool,
 }
 
-/// A picture or recording that may go. There are none yet: messages hold no media.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EraseMedia {
-    /// Its name.
-    pub name: String,
-    /// Whether it goes unless somebody says otherwise.
-    pub ticked: bool,
+/// What belongs to a preview besides what the scope names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EraseMore {
+    /// Memories of the preview to tick that are not ticked by themselves; what comes with them is listed then, too.
+    pub take: Vec<MemoryId>,
+    /// Answers that are known to repeat what goes.
+    pub answers: Vec<MessageId>,
 }
 
 /// Everything an erasure would take.
@@ -130,8 +130,6 @@ pub struct ErasePreview {
     pub turns: Vec<EraseTurn>,
     /// Whole chats.
     pub chats: Vec<EraseChat>,
-    /// Media of these turns and chats.
-    pub media: Vec<EraseMedia>,
     /// Memories that have a source in a chat that goes, and another: they stay, and lose the one.
     pub spared: Vec<MemoryId>,
     /// Sentences of the biography that go with the ticked memories.
@@ -176,10 +174,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for a memory, message or chat that isn't there.
     pub fn plan_erasure(&self, scope: &EraseScope) -> Result<ErasePreview, StoreError> {
+        self.plan_erasure_with(scope, &EraseMore::default())
+    }
+
+    /// Like [`Store::plan_erasure`], with more than the scope says by itself. What of it isn't there is passed over.
+    ///
+    /// # Errors
+    /// As for [`Store::plan_erasure`].
+    pub fn plan_erasure_with(
+        &self,
+        scope: &EraseScope,
+        more: &EraseMore,
+    ) -> Result<ErasePreview, StoreError> {
         let mut preview = Preview {
             store: self,
+            forms: WordForms::new()?,
             memories: Vec::new(),
             known: BTreeSet::new(),
+            ticked: HashSet::new(),
+            chats: HashSet::new(),
             turns: BTreeMap::new(),
         };
         let mut result = ErasePreview::default();
@@ -189,20 +202,23 @@ impl Store {
                     preview.memory(*id, MemoryReason::Asked, true)?;
                 }
                 preview.duplicates()?;
-                preview.older_versions()?;
+                preview.older_versions(true)?;
+                preview.take(&more.take)?;
                 for id in turns {
-                    if !preview.turn(*id, TurnReason::Asked)? {
-                        return Err(StoreError::not_found("message", id));
-                    }
+                    preview.asked_turn(*id)?;
                 }
-                preview.sources()?;
+                preview.sources(&more.answers)?;
             }
             EraseScope::Chats(chats) => {
-                result.spared = preview.of_chats(chats)?;
-                preview.older_versions()?;
                 for chat in chats {
                     result.chats.push(preview.chat(*chat)?);
                 }
+                preview.chats.extend(chats);
+                result.spared = preview.of_chats(chats)?;
+                // They came from elsewhere: the person is asked, as when the chat is deleted.
+                preview.older_versions(false)?;
+                preview.take(&more.take)?;
+                preview.sources(&more.answers)?;
             }
             EraseScope::Everything => {
                 for id in self.ids("SELECT id FROM memory ORDER BY seq")? {
@@ -229,8 +245,13 @@ impl Store {
 
 struct Preview<'a> {
     store: &'a Store,
+    forms: WordForms,
     memories: Vec<EraseMemory>,
     known: BTreeSet<MemoryId>,
+    /// The memories that are ticked, once that is settled.
+    ticked: HashSet<MemoryId>,
+    /// Chats that go, and with them their turns.
+    chats: HashSet<ChatId>,
     turns: BTreeMap<MessageId, EraseTurn>,
 }
 
@@ -307,8 +328,8 @@ impl Preview<'_> {
         Ok(())
     }
 
-    /// What the ticked memories took the place of, and what that took the place of, and so on.
-    fn older_versions(&mut self) -> Result<(), StoreError> {
+    /// What the ticked memories took the place of and, as far as that is ticked, what that took the place of, and so on.
+    fn older_versions(&mut self, ticked_too: bool) -> Result<(), StoreError> {
         let mut next = 0;
         while next < self.memories.len() {
             let EraseMemory { id, ticked, .. } = self.memories[next];
@@ -326,14 +347,36 @@ impl Preview<'_> {
                 .query_map([id], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             for id in older {
-                self.memory(id, MemoryReason::OlderVersion, true)?;
+                self.memory(id, MemoryReason::OlderVersion, ticked_too)?;
             }
         }
         Ok(())
     }
 
-    /// The turns the ticked memories were drawn from, and what answers them in the same words.
-    fn sources(&mut self) -> Result<(), StoreError> {
+    /// Ticks memories that are in, and with them the older versions that they took the place of.
+    fn take(&mut self, take: &[MemoryId]) -> Result<(), StoreError> {
+        for memory in &mut self.memories {
+            memory.ticked |= take.contains(&memory.id);
+        }
+        if !take.is_empty() {
+            self.older_versions(self.chats.is_empty())?;
+        }
+        let ticked = self.memories.iter().filter(|memory| memory.ticked);
+        self.ticked = ticked.map(|memory| memory.id).collect();
+        Ok(())
+    }
+
+    /// A turn that was asked for, and the answers to it that repeat it.
+    fn asked_turn(&mut self, id: MessageId) -> Result<(), StoreError> {
+        if !self.turn(id, TurnReason::Asked)? {
+            return Err(StoreError::not_found("message", id));
+        }
+        let text = self.store.message(id)?.text;
+        self.answers(id, |forms| forms.telling(&text))
+    }
+
+    /// The turns the ticked memories were drawn from, what answers them in the same words, and these answers.
+    fn sources(&mut self, answers: &[MessageId]) -> Result<(), StoreError> {
         let ticked: Vec<MemoryId> = self
             .memories
             .iter()
@@ -342,28 +385,39 @@ impl Preview<'_> {
             .collect();
         for id in ticked {
             let Memory { text, sources, .. } = self.store.memory(id)?;
-            let telling: BTreeSet<String> = TextQuery::new(&text).words.into_iter().collect();
             for source in sources {
-                if !self.turn(source.message, TurnReason::Source)? {
-                    continue;
+                if self.turn(source.message, TurnReason::Source)? {
+                    self.answers(source.message, |forms| forms.telling(&text))?;
                 }
-                for child in self.store.children(source.message)? {
-                    let repeats = || {
-                        TextQuery::new(&child.text)
-                            .words
-                            .iter()
-                            .any(|word| telling.contains(word))
-                    };
-                    if child.role == Role::Assistant && repeats() {
-                        self.turn(child.id, TurnReason::Answer)?;
-                    }
-                }
+            }
+        }
+        for answer in answers {
+            self.turn(*answer, TurnReason::Answer)?;
+        }
+        Ok(())
+    }
+
+    /// The answers to a turn that have one of its telling words, in what they say or in what led there.
+    fn answers(
+        &mut self,
+        turn: MessageId,
+        telling: impl Fn(&WordForms) -> Result<HashSet<String>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut children = self.store.children(turn)?;
+        children.retain(|child| child.role == Role::Assistant && !self.turns.contains_key(&child.id));
+        if children.is_empty() {
+            return Ok(());
+        }
+        let words = telling(&self.forms)?;
+        for child in children {
+            if self.forms.repeats(&child.text, &words)? || self.forms.repeats(&child.reasoning, &words)? {
+                self.turn(child.id, TurnReason::Answer)?;
             }
         }
         Ok(())
     }
 
-    /// Puts a turn in; says whether it is there at all.
+    /// Puts a turn in; says whether it is there at all, and not in a chat that goes anyway.
     fn turn(&mut self, id: MessageId, reason: TurnReason) -> Result<bool, StoreError> {
         if self.turns.contains_key(&id) {
             return Ok(true);
@@ -373,6 +427,9 @@ impl Preview<'_> {
             Err(StoreError::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
+        if self.chats.contains(&message.chat) {
+            return Ok(false);
+        }
         let sources: Vec<MemoryId> = self
             .store
             .connection
@@ -382,11 +439,6 @@ impl Preview<'_> {
             )?
             .query_map([id], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        let goes = |id: &MemoryId| {
-            self.memories
-                .iter()
-                .any(|memory| memory.ticked && memory.id == *id)
-        };
         let turn = EraseTurn {
             chat: message.chat,
             message: id,
@@ -394,7 +446,10 @@ impl Preview<'_> {
             text: message.text,
             at_ms: message.created_at_ms,
             reason,
-            also_source_of: sources.into_iter().filter(|id| !goes(id)).collect(),
+            also_source_of: sources
+                .into_iter()
+                .filter(|id| !self.ticked.contains(id))
+                .collect(),
             ticked: true,
         };
         self.turns.insert(id, turn);

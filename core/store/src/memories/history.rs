@@ -1,5 +1,7 @@
 //! What a memory took the place of, and which answers name it.
 
+use std::collections::HashSet;
+
 use super::{MEMORY, MEMORY_TABLES, Memory, memory_from, memory_seq, with_sources};
 use crate::error::StoreError;
 use crate::id::{MemoryId, MessageId};
@@ -31,8 +33,8 @@ impl Store {
             .collect()
     }
 
-    /// Answers whose metadata names one of these ids, as a text, wherever in it; the oldest first. Looks at every answer.
-    pub fn messages_naming(&self, ids: &[String]) -> Result<Vec<MessageId>, StoreError> {
+    /// Answers whose metadata names one of these ids, wherever in it; the oldest first. Looks at every answer, once.
+    pub fn messages_naming(&self, ids: &HashSet<[u8; 16]>) -> Result<Vec<MessageId>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT id, metadata FROM message WHERE role = 'assistant' AND metadata <> 'null' ORDER BY seq",
         )?;
@@ -40,10 +42,17 @@ impl Store {
         let mut naming = Vec::new();
         while let Some(row) = rows.next()? {
             let metadata = row.get_ref(1)?.as_str().unwrap_or_default();
-            if ids.iter().any(|id| metadata.contains(id.as_str())) {
+            if ids_in(metadata).any(|id| ids.contains(&id)) {
                 naming.push(row.get(0)?);
             }
         }
         Ok(naming)
     }
+}
+
+/// Everything in a text that reads as an id.
+fn ids_in(text: &str) -> impl Iterator<Item = [u8; 16]> + '_ {
+    text.split(|c: char| !c.is_ascii_hexdigit())
+        .filter_map(|digits| digits.parse().ok())
+        .map(|id: MemoryId| *id.as_bytes())
 }

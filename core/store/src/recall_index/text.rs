@@ -1,9 +1,10 @@
 //! Search by words: BM25 over stems, the turn before as a second column.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 
+use super::forms::telling_words;
 use super::{Filter, RowKey, Sieve};
 use crate::error::StoreError;
 use crate::search::{segment, stands_alone};
@@ -64,11 +65,7 @@ impl TextQuery {
     /// The words of a text, as a person wrote it. Words that say little (articles, pronouns, …) are left out, unless
     /// there are no others. A text without words finds nothing.
     pub fn new(text: &str) -> TextQuery {
-        let mut seen = HashSet::new();
-        let mut words: Vec<String> = words(text).filter(|word| seen.insert(word.clone())).collect();
-        if words.iter().any(|word| !is_stop_word(word)) {
-            words.retain(|word| !is_stop_word(word));
-        }
+        let mut words = telling_words(text);
         words.truncate(MAX_WORDS);
         TextQuery {
             words,
@@ -264,7 +261,7 @@ fn quoted(word: &str) -> Option<String> {
 }
 
 /// The words of a text in lower case. Where no spaces are written: every two neighbouring characters.
-fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|c: char| !(c.is_alphanumeric() || is_mark(c)))
         .filter(|piece| piece.contains(char::is_alphanumeric))
         .flat_map(|piece| {
@@ -306,7 +303,7 @@ fn is_mark(c: char) -> bool {
 
 /// English words that are in every second sentence; what is frequent in other languages is left out by its number of
 /// rows.
-fn is_stop_word(word: &str) -> bool {
+pub(super) fn is_stop_word(word: &str) -> bool {
     const STOP_WORDS: &[&str] = &[
         "a", "about", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be",
         "because", "been", "before", "being", "but", "by", "can", "could", "d", "did", "do", "does", "doing",

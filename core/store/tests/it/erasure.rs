@@ -1,11 +1,11 @@
 use hearth_store::{
-    BiographySentence, EraseCounts, ErasePreview, EraseScope, Filter, Index, Memory, MemoryKind,
-    MemoryReason, MemoryState, Message, NewJob, NewMemory, Role, SearchQuery, SourceTurn, Store, StoreError,
-    TextQuery, TurnReason,
+    BiographySentence, EraseCounts, ErasePreview, EraseScope, Filter, Index, Memory, MemoryId, MemoryKind,
+    MemoryReason, MemoryState, Message, MessageStatus, NewJob, NewMemory, NewMessage, Role, SearchQuery,
+    SourceTurn, Store, StoreError, TextQuery, TurnReason,
 };
 use serde_json::json;
 
-use crate::kit::{PASSPHRASE, Profile, chat, options, say, words};
+use crate::kit::{PASSPHRASE, Profile, chat, new_message, options, say, words};
 use crate::memories::{embedded, fact};
 
 fn from(text: &str, turns: &[&Message]) -> NewMemory {
@@ -335,8 +335,8 @@ fn a_turn_that_is_being_written_cannot_be_erased_yet() {
     let profile = Profile::new();
     let mut store = profile.create();
     let id = chat(&mut store, "").id;
-    let mut new = crate::kit::new_message(id, None, Role::Assistant, "");
-    new.status = hearth_store::MessageStatus::Streaming;
+    let mut new = new_message(id, None, Role::Assistant, "");
+    new.status = MessageStatus::Streaming;
     let reply = store.append_message(new).unwrap();
     let scope = EraseScope::Items {
         memories: Vec::new(),
@@ -362,9 +362,7 @@ fn the_longest_unused_are_evicted_and_never_the_pinned() {
     let pinned = add("Pinned", MemoryKind::Event, true);
     let used = add("Used", MemoryKind::Event, false);
     let unused = add("Unused", MemoryKind::Event, false);
-    store
-        .mark_used(&[used, hearth_store::MemoryId::random()], 20)
-        .unwrap();
+    store.mark_used(&[used, MemoryId::random()], 20).unwrap();
     assert_eq!(store.memory(used).unwrap().use_count, 1);
     assert_eq!(store.evict_memories(3).unwrap(), 1);
     assert!(store.memory(unused).is_err());
@@ -373,4 +371,203 @@ fn the_longest_unused_are_evicted_and_never_the_pinned() {
     store.memory(allergy).unwrap();
     store.memory(pinned).unwrap();
     assert_eq!(store.evict_memories(0).unwrap(), 0);
+}
+
+/// Two hundred words that say nothing, each another.
+fn filler() -> String {
+    let words: Vec<String> = (0..200).map(|number| format!("word{number}")).collect();
+    words.join(" ") + " "
+}
+
+#[track_caller]
+fn answer_is_listed(memory: &str, answer: &str, reasoning: &str, listed: bool) {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let talk = chat(&mut store, "talk").id;
+    let said = say(&mut store, talk, None, Role::User, "Something was said");
+    let new = NewMessage {
+        reasoning: reasoning.into(),
+        ..new_message(talk, Some(said.id), Role::Assistant, answer)
+    };
+    let answer = store.append_message(new).unwrap();
+    let memory = store.add_memory(&from(memory, &[&said]), None).unwrap();
+    let preview = store.plan_erasure(&items(&[&memory])).unwrap();
+    let found = preview.turns.iter().any(|turn| turn.message == answer.id);
+    assert_eq!(found, listed, "{}: {}", memory.text, answer.text);
+}
+
+#[test]
+fn an_answer_that_repeats_a_memory_goes_however_long_it_is_and_in_whatever_form() {
+    let long = |end: &str| format!("{}{end}", filler());
+    answer_is_listed("My dog is called Rex", &long("Rex"), "", true);
+    answer_is_listed("Has two dogs", "Your dog must be lovely", "", true);
+    answer_is_listed("Has two dogs", "Your cat must be lovely", "", false);
+    answer_is_listed("Habite à Orléans", "ORLEANS est belle", "", true);
+    answer_is_listed("我的狗叫雷克斯", &long("雷克斯很可爱"), "", true);
+    answer_is_listed("我的狗叫雷克斯", &long("今天天气好"), "", false);
+    answer_is_listed(&long("Rex"), "Rex!", "", true);
+    answer_is_listed("My dog is called Rex", "How lovely", "They told me of Rex", true);
+    let endless = "x".repeat(300);
+    answer_is_listed(
+        &format!("Is called {endless}"),
+        &format!("Hello {endless}!"),
+        "",
+        true,
+    );
+    // Letters that the index takes apart are one word all the same.
+    answer_is_listed("मेरा कुत्ता", "बिल्ली अच्छी है", "", false);
+    answer_is_listed("मेरा कुत्ता", "कुत्ता अच्छा है", "", true);
+}
+
+#[test]
+fn an_answer_to_a_turn_that_was_asked_for_goes_when_it_repeats_it() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let talk = chat(&mut store, "talk").id;
+    let said = say(&mut store, talk, None, Role::User, "My dog Rex is ill");
+    let mut stopped = new_message(talk, Some(said.id), Role::Assistant, "Then Rex should");
+    stopped.status = MessageStatus::Stopped;
+    let stopped = store.append_message(stopped).unwrap();
+    let other = say(&mut store, talk, Some(said.id), Role::Assistant, "See a vet");
+    let scope = EraseScope::Items {
+        memories: Vec::new(),
+        turns: vec![said.id],
+    };
+    let preview = store.plan_erasure(&scope).unwrap();
+    let turns: Vec<_> = preview
+        .turns
+        .iter()
+        .map(|turn| (turn.message, turn.reason))
+        .collect();
+    assert!(turns.contains(&(stopped.id, TurnReason::Answer)), "{turns:?}");
+    assert!(!turns.iter().any(|turn| turn.0 == other.id), "{turns:?}");
+}
+
+#[test]
+fn erasing_a_chat_leaves_older_versions_that_came_from_elsewhere_to_the_person() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let (one, two) = (chat(&mut store, "one").id, chat(&mut store, "two").id);
+    let here = say(&mut store, one, None, Role::User, "I live in Lyon now");
+    let there = say(&mut store, two, None, Role::User, "I live in Paris");
+    let paris = store
+        .add_memory(&from("Lives in Paris", &[&there]), None)
+        .unwrap();
+    let lyon = store.add_memory(&from("Lives in Lyon", &[&here]), None).unwrap();
+    store.supersede_memory(paris.id, lyon.id, None, 6).unwrap();
+    let preview = store.plan_erasure(&EraseScope::Chats(vec![one])).unwrap();
+    assert_eq!(
+        reasons(&preview),
+        [
+            ("Lives in Lyon", MemoryReason::OnlySource, true),
+            ("Lives in Paris", MemoryReason::OlderVersion, false),
+        ]
+    );
+    let receipt = store.erase(&preview.plan(), 9).unwrap();
+    assert_eq!(receipt.to_review, [paris.id]);
+    assert_eq!(store.memory(paris.id).unwrap().sources.len(), 1);
+}
+
+#[test]
+fn answers_are_found_by_the_ids_that_they_name() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let talk = chat(&mut store, "talk").id;
+    let one = store.add_memory(&from("One", &[]), None).unwrap().id;
+    let other = store.add_memory(&from("Other", &[]), None).unwrap().id;
+    let answer = |store: &mut Store, role, metadata| {
+        let new = NewMessage {
+            metadata,
+            ..new_message(talk, None, role, "Yes")
+        };
+        store.append_message(new).unwrap().id
+    };
+    let naming = answer(
+        &mut store,
+        Role::Assistant,
+        json!({"memory": {"recalled": [other, one]}}),
+    );
+    answer(
+        &mut store,
+        Role::Assistant,
+        json!({"memory": {"recalled": [other]}, "sha256": format!("{one}{one}")}),
+    );
+    answer(&mut store, Role::User, json!({"about": one}));
+    let ids = |ids: &[MemoryId]| ids.iter().map(|id| *id.as_bytes()).collect();
+    assert_eq!(store.messages_naming(&ids(&[one])).unwrap(), [naming]);
+    assert_eq!(store.messages_naming(&ids(&[one, other])).unwrap().len(), 2);
+    assert_eq!(store.messages_naming(&ids(&[])).unwrap(), []);
+}
+
+#[test]
+fn messages_are_found_by_a_topic_wherever_they_stand() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let (open, off) = (chat(&mut store, "open").id, chat(&mut store, "off").id);
+    store.set_chat_memory(off, false).unwrap();
+    let end = |store: &mut Store, chat, role, status, text: &str| {
+        let mut new = new_message(chat, None, role, text);
+        new.status = status;
+        store.append_message(new).unwrap().id
+    };
+    let all = [
+        end(
+            &mut store,
+            open,
+            Role::User,
+            MessageStatus::Complete,
+            "Two DOGS and a café",
+        ),
+        end(
+            &mut store,
+            open,
+            Role::Assistant,
+            MessageStatus::Stopped,
+            "Your dog's cafes",
+        ),
+        end(
+            &mut store,
+            off,
+            Role::Assistant,
+            MessageStatus::Failed,
+            &format!("{}dog in the CAFÉ", filler()),
+        ),
+        end(
+            &mut store,
+            off,
+            Role::System,
+            MessageStatus::Complete,
+            "A dog, a Cafe",
+        ),
+    ];
+    end(
+        &mut store,
+        open,
+        Role::User,
+        MessageStatus::Complete,
+        "A dogma in a café",
+    );
+    let han = end(
+        &mut store,
+        off,
+        Role::User,
+        MessageStatus::Stopped,
+        "我的狗叫雷克斯",
+    );
+    let about = |store: &Store, text: &str| store.messages_about(text).unwrap();
+    assert_eq!(about(&store, "my dog in the café"), all);
+    assert_eq!(about(&store, "dogs, cafes"), all);
+    assert_eq!(about(&store, "雷克斯"), [han]);
+    assert_eq!(about(&store, "dog cat"), []);
+    assert_eq!(about(&store, "?!"), []);
+    let long = "z".repeat(300);
+    let named = end(
+        &mut store,
+        open,
+        Role::User,
+        MessageStatus::Complete,
+        &format!("My {long}."),
+    );
+    assert_eq!(about(&store, &long), [named]);
+    store.verify().unwrap();
 }

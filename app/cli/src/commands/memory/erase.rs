@@ -2,7 +2,9 @@
 
 use hearth_api::Client;
 use hearth_api::methods::memory::{Erase, PreviewErase, PreviewParams};
-use hearth_api::types::{EraseParams, ErasePreview, EraseReason, EraseReceipt, EraseScope, Role};
+use hearth_api::types::{
+    EraseParams, ErasePreview, EraseReason, EraseReceipt, EraseScope, EraseSeen, MemoryId, Role,
+};
 
 use super::{counted, find_memory, short};
 use crate::commands::{confirm, find_chat};
@@ -17,6 +19,7 @@ const MOST_SHOWN: usize = 30;
 #[derive(Debug, Default)]
 pub(in crate::commands) struct Wishes {
     pub(in crate::commands) keep: Vec<String>,
+    pub(in crate::commands) take: Vec<String>,
     pub(in crate::commands) keep_chats: bool,
     pub(in crate::commands) preview: bool,
     pub(in crate::commands) yes: bool,
@@ -64,9 +67,15 @@ pub(in crate::commands) async fn run(
     wishes: &Wishes,
     output: &Output,
 ) -> Result<(), Failure> {
-    let preview = client
-        .call::<PreviewErase>(PreviewParams { scope: scope.clone() })
-        .await?;
+    let mut asked = PreviewParams {
+        scope: scope.clone(),
+        take_memories: Vec::new(),
+    };
+    let mut preview = client.call::<PreviewErase>(asked.clone()).await?;
+    if !wishes.take.is_empty() {
+        asked.take_memories = taken(&preview, wishes)?;
+        preview = client.call::<PreviewErase>(asked.clone()).await?;
+    }
     if wishes.preview {
         if output.json {
             return output.value(&preview);
@@ -77,9 +86,10 @@ pub(in crate::commands) async fn run(
     if preview.memories.is_empty() && preview.turns.is_empty() && preview.chats.is_empty() {
         return Err(Failure::not_found("Nothing was found that could be erased."));
     }
-    let params = chosen(scope, &preview, wishes)?;
+    let mut params = chosen(asked, &preview, wishes)?;
     if !wishes.yes {
         show(&preview, output);
+        params.seen = Some(seen(&preview));
     }
     confirm(output, wishes.yes, "Erase all this for good?")?;
     let receipt = client.call::<Erase>(params).await?;
@@ -89,14 +99,40 @@ pub(in crate::commands) async fn run(
     show_receipt(&receipt, output)
 }
 
+/// What the person has before their eyes when they are asked.
+fn seen(preview: &ErasePreview) -> EraseSeen {
+    EraseSeen {
+        memories: preview.memories.iter().map(|part| part.memory.id).collect(),
+        turns: preview.turns.iter().map(|part| part.message).collect(),
+        chats: preview.chats.iter().map(|part| part.chat).collect(),
+    }
+}
+
+/// The memories of the preview that are to be taken though it doesn't tick them.
+fn taken(preview: &ErasePreview, wishes: &Wishes) -> Result<Vec<MemoryId>, Failure> {
+    let mut taken = Vec::new();
+    for take in &wishes.take {
+        let begins = |id: &MemoryId| id.to_string().starts_with(&take.to_lowercase());
+        let before = taken.len();
+        taken.extend(preview.memories.iter().map(|part| part.memory.id).filter(begins));
+        if taken.len() == before {
+            return Err(Failure::not_found(format!(
+                "No memory in the preview begins with {take:?}."
+            )));
+        }
+    }
+    Ok(taken)
+}
+
 /// The parts that stay ticked.
-fn chosen(scope: EraseScope, preview: &ErasePreview, wishes: &Wishes) -> Result<EraseParams, Failure> {
+fn chosen(asked: PreviewParams, preview: &ErasePreview, wishes: &Wishes) -> Result<EraseParams, Failure> {
     let mut params = EraseParams {
-        scope,
+        scope: asked.scope,
         keep_memories: Vec::new(),
         keep_turns: Vec::new(),
         keep_chats: Vec::new(),
-        take_memories: Vec::new(),
+        take_memories: asked.take_memories,
+        seen: None,
         confirm: true,
     };
     for keep in &wishes.keep {
@@ -135,8 +171,9 @@ pub(in crate::commands) fn show(preview: &ErasePreview, output: &Output) {
         let why = match part.why {
             EraseReason::Asked => "",
             EraseReason::Duplicate if part.ticked => " (says the same)",
-            EraseReason::Duplicate => " (says nearly the same: stays, unless erased by its identifier)",
-            EraseReason::Older => " (an older version)",
+            EraseReason::Duplicate => " (says nearly the same: stays, but for --take ID)",
+            EraseReason::Older if part.ticked => " (an older version)",
+            EraseReason::Older => " (an older version: stays, to be confirmed, but for --take ID)",
             EraseReason::Source | EraseReason::Answer => " (came from there alone)",
         };
         output.note(&format!(
@@ -186,18 +223,9 @@ fn more(number: usize, what: &str, output: &Output) {
     }
 }
 
-fn show_receipt(receipt: &EraseReceipt, output: &Output) -> Result<(), Failure> {
-    let mut parts = vec![counted(receipt.memories)];
-    if receipt.turns > 0 {
-        parts.push(text::counted(receipt.turns, "message"));
-    }
-    if receipt.chats > 0 {
-        parts.push(text::counted(receipt.chats, "chat"));
-    }
-    if receipt.biography_sentences > 0 {
-        parts.push(text::counted(receipt.biography_sentences, "sentence"));
-    }
-    output.line(&format!("Erased {}.", parts.join(", ")))?;
+/// Prints what an erasure did.
+pub(super) fn show_receipt(receipt: &EraseReceipt, output: &Output) -> Result<(), Failure> {
+    output.line(&format!("Erased {}.", erased(receipt)))?;
     output.aside(&format!("Receipt {}.", receipt.erasure));
     if !receipt.recounted {
         output.note("The count afterwards doesn't agree: please report this.");
@@ -212,4 +240,19 @@ fn show_receipt(receipt: &EraseReceipt, output: &Output) -> Result<(), Failure> 
         ));
     }
     Ok(())
+}
+
+/// What went, counted.
+pub(super) fn erased(receipt: &EraseReceipt) -> String {
+    let mut parts = vec![counted(receipt.memories)];
+    if receipt.turns > 0 {
+        parts.push(text::counted(receipt.turns, "message"));
+    }
+    if receipt.chats > 0 {
+        parts.push(text::counted(receipt.chats, "chat"));
+    }
+    if receipt.biography_sentences > 0 {
+        parts.push(text::counted(receipt.biography_sentences, "sentence"));
+    }
+    parts.join(", ")
 }
