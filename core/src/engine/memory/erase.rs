@@ -61,14 +61,17 @@ impl Engine {
             .run(move |store| {
                 let take = params.take_memories.into_iter().map(Into::into).collect();
                 let mut preview = preview(store, &scope, take)?;
+                let keep: HashSet<MemoryId> = params.keep_memories.into_iter().collect();
                 for memory in &mut preview.memories {
-                    memory.ticked &= !params.keep_memories.contains(&memory.id.into());
+                    memory.ticked &= !keep.contains(&memory.id.into());
                 }
+                let keep: HashSet<MessageId> = params.keep_turns.into_iter().collect();
                 for turn in &mut preview.turns {
-                    turn.ticked &= !params.keep_turns.contains(&turn.message.into());
+                    turn.ticked &= !keep.contains(&turn.message.into());
                 }
+                let keep: HashSet<ChatId> = params.keep_chats.into_iter().collect();
                 for chat in &mut preview.chats {
-                    chat.ticked &= !params.keep_chats.contains(&chat.id.into());
+                    chat.ticked &= !keep.contains(&chat.id.into());
                 }
                 if let Some(seen) = &params.seen {
                     check_seen(&preview, seen)?;
