@@ -347,7 +347,19 @@ impl Preview<'_> {
                 .query_map([id], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             for id in older {
-                self.memory(id, MemoryReason::OlderVersion, ticked_too)?;
+                let near = |part: &EraseMemory| {
+                    part.id == id && part.reason == MemoryReason::Duplicate && !part.ticked
+                };
+                // Mostly it says nearly the same, too.
+                if let Some(place) = self.memories.iter().position(near) {
+                    let mut part = self.memories.remove(place);
+                    next -= usize::from(place < next);
+                    part.reason = MemoryReason::OlderVersion;
+                    part.ticked = ticked_too;
+                    self.memories.push(part);
+                } else {
+                    self.memory(id, MemoryReason::OlderVersion, ticked_too)?;
+                }
             }
         }
         Ok(())

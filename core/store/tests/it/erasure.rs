@@ -1,7 +1,7 @@
 use hearth_store::{
     BiographySentence, EraseCounts, ErasePreview, EraseScope, Filter, Index, Memory, MemoryId, MemoryKind,
-    MemoryReason, MemoryState, Message, MessageStatus, NewJob, NewMemory, NewMessage, Role, SearchQuery,
-    SourceTurn, Store, StoreError, TextQuery, TurnReason,
+    MemoryQuery, MemoryReason, MemoryState, Message, MessageStatus, NewJob, NewMemory, NewMessage, Role,
+    SearchQuery, SourceTurn, Store, StoreError, TextQuery, TurnReason,
 };
 use serde_json::json;
 
@@ -570,4 +570,36 @@ fn messages_are_found_by_a_topic_wherever_they_stand() {
     );
     assert_eq!(about(&store, &long), [named]);
     store.verify().unwrap();
+}
+
+#[test]
+fn an_older_version_goes_though_it_says_nearly_the_same() {
+    let profile = Profile::new();
+    let mut store = profile.create();
+    let ids = ["Has a grey dog", "Has a brown dog", "Has a black dog"].map(|text| {
+        let vector = Some(embedded(&[1.0, 0.1]));
+        store.add_memory(&from(text, &[]), vector).unwrap().id
+    });
+    store.supersede_memory(ids[0], ids[1], None, 6).unwrap();
+    store.supersede_memory(ids[1], ids[2], None, 7).unwrap();
+    let near = store
+        .add_memory(&from("Has a red dog", &[]), Some(embedded(&[1.0, 0.1])))
+        .unwrap();
+    let scope = EraseScope::Items {
+        memories: vec![ids[2]],
+        turns: Vec::new(),
+    };
+    let preview = store.plan_erasure(&scope).unwrap();
+    assert_eq!(
+        reasons(&preview),
+        [
+            ("Has a black dog", MemoryReason::Asked, true),
+            ("Has a red dog", MemoryReason::Duplicate, false),
+            ("Has a brown dog", MemoryReason::OlderVersion, true),
+            ("Has a grey dog", MemoryReason::OlderVersion, true),
+        ]
+    );
+    store.erase(&preview.plan(), 9).unwrap();
+    store.memory(near.id).unwrap();
+    assert_eq!(store.count_memories(&MemoryQuery::default()).unwrap(), 1);
 }
