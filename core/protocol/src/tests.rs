@@ -1,0 +1,6 @@
+//! Properties that every wire type has, and the vectors that `PROTOCOL.md` refers to.
+
+mod accounts;
+mod codec;
+mod pairing;
+mod vectors;
