@@ -11,7 +11,7 @@ help:
 	@echo "simulate  run the sync simulator: SEEDS=n FIRST_SEED=s"
 	@echo "test      what ./test does"
 	@echo "test-all  the long tests too, on bigger models"
-	@echo "fuzz      fuzz the model file reader for ten minutes (needs nightly Rust and cargo-fuzz)"
+	@echo "fuzz      fuzz the readers of foreign bytes, each for ten minutes (needs nightly Rust and cargo-fuzz)"
 	@echo "test-ui   browser and window tests"
 	@echo "clean     remove build outputs and fetched tools and models"
 
@@ -29,6 +29,9 @@ models:
 
 fuzz:
 	cd core/inference/fuzz && mkdir -p corpus/gguf && cargo +nightly fuzz run gguf corpus/gguf seeds/gguf -- -max_total_time=600
+	for target in wire codes account; do \
+	  (cd core/protocol/fuzz && mkdir -p corpus/$$target && cargo +nightly fuzz run $$target corpus/$$target -- -max_total_time=600) || exit 1; \
+	done
 
 simulate:
 	@echo "There is no sync simulator yet: sync has not been built." >&2; exit 1
