@@ -18,7 +18,7 @@ use crate::vectors::Index;
 
 pub use context::Neighbours;
 pub use filter::Filter;
-pub(crate) use filter::{Facts, Sieve, kind_bit, role_bit, state_bit};
+pub(crate) use filter::{Facts, Sieve, kind_bit, state_bit};
 pub use forms::WordForms;
 pub(crate) use forms::telling_words;
 pub use text::TextQuery;

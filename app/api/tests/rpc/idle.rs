@@ -7,6 +7,7 @@ use hearth_api::methods::chat::{Send, SendParams};
 use hearth_api::methods::memory::{
     Add, Import, ImportFormat, ImportParams, List, Pause, Recall, Resume, Stats, Work,
 };
+use hearth_api::methods::profile::{Backup, BackupParams, Restore, RestoreParams};
 use hearth_api::methods::{Empty, chats, settings};
 use hearth_api::types::{
     ChatId, MemoryDraft, MemoryListParams, MemoryOrigin, MemoryWorked, RecallParams, SettingsChange,
@@ -591,5 +592,40 @@ async fn the_biography_takes_in_what_was_said_long_ago() {
     let stats = bench.call::<Stats>(Empty {}).await.unwrap();
     assert_eq!(stats.biography_sentences, 6);
     assert!(!work(&bench).await.biography);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_worked_on_while_a_backup_takes_the_place_of_the_database() {
+    let bench = bench().await;
+    import(&bench, true).await;
+    let path = bench.dir.path().join("backup");
+    let backup = BackupParams {
+        path: path.clone(),
+        passphrase: "pass".to_owned().into(),
+    };
+    bench.call::<Backup>(backup).await.unwrap();
+    // The model judges, and takes for ever.
+    *bench.fake.json.lock().unwrap() = Some("count".into());
+    let mut asked = bench.fake.asked_json.subscribe();
+    let engine = bench.engine.clone();
+    let working = tokio::spawn(async move { engine.work_on_memory(CancellationToken::default()).await });
+    let wait = tokio::time::timeout(PATIENCE, asked.wait_for(|count| *count >= 1));
+    wait.await.unwrap().unwrap();
+    *bench.fake.json.lock().unwrap() = Some(KEEP.into());
+    let restore = RestoreParams {
+        path,
+        passphrase: "pass".to_owned().into(),
+        replace: true,
+    };
+    bench.call::<Restore>(restore).await.unwrap();
+    // What was begun has ended, and goes on with what was restored.
+    let worked = tokio::time::timeout(PATIENCE, working)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((worked.mined, worked.added, worked.jobs), (1, 1, 0), "{worked:?}");
+    assert_eq!(texts(&bench).await.len(), 1);
     bench.stop().await;
 }

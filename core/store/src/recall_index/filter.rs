@@ -8,12 +8,9 @@ use crate::chats::chat_seq;
 use crate::error::StoreError;
 use crate::id::ChatId;
 use crate::memories::{MemoryKind, MemoryState};
-use crate::messages::Role;
 use crate::vectors::Index;
 
 /// Which rows may be found. Every field narrows; the default lets all through.
-///
-/// Ranges of time hold their start and not their end; milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Memories of these kinds; empty for all. Turns have none and aren't asked.
@@ -24,33 +21,18 @@ pub struct Filter {
     pub sensitive: Option<bool>,
     /// Only pinned memories, or only the others.
     pub pinned: Option<bool>,
-    /// Turns of these roles; empty for all.
-    pub roles: Vec<Role>,
-    /// Said (a turn) or first stored (a memory) at this time or later.
-    pub from_ms: Option<i64>,
-    /// Said or first stored before this time.
-    pub before_ms: Option<i64>,
-    /// Memories that held at some time within this range; an unknown beginning is the time it was first stored, an
-    /// unknown end is open.
-    pub holds: Option<(i64, i64)>,
     /// Turns of these chats, memories with a source in one of them; `None` for all.
     pub chats: Option<Vec<ChatId>>,
-    /// Leaves out turns of these chats, as the one that is being continued; memories aren't asked.
-    pub not_chats: Vec<ChatId>,
 }
 
 /// What a filter looks at in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
-    pub(crate) at_ms: i64,
-    /// When a memory holds; everything, for a turn.
-    pub(crate) holds: (i64, i64),
     /// A turn's chat; 0 for a memory.
     pub(crate) chat: i64,
     /// A bit each.
     pub(crate) kind: u8,
     pub(crate) state: u8,
-    pub(crate) role: u8,
     pub(crate) sensitive: bool,
     pub(crate) pinned: bool,
 }
@@ -60,10 +42,8 @@ pub(crate) struct Sieve {
     filter: Filter,
     kinds: u8,
     states: u8,
-    roles: u8,
     /// Turns of these chats, or memories of these numbers.
     only: Option<HashSet<i64>>,
-    not_chats: HashSet<i64>,
     index: Index,
     all: bool,
 }
@@ -74,10 +54,6 @@ pub(crate) fn kind_bit(kind: MemoryKind) -> u8 {
 
 pub(crate) fn state_bit(state: MemoryState) -> u8 {
     1 << state as u8
-}
-
-pub(crate) fn role_bit(role: Role) -> u8 {
-    1 << role as u8
 }
 
 fn bits<T: Copy>(wanted: &[T], bit: fn(T) -> u8) -> u8 {
@@ -110,21 +86,10 @@ impl Sieve {
                 Some(memories)
             }
         };
-        let not_chats = match index {
-            Index::Memories => HashSet::new(),
-            // One that isn't here has no turns to leave out.
-            Index::Turns => filter
-                .not_chats
-                .iter()
-                .filter_map(|chat| chat_seq(connection, *chat).ok())
-                .collect(),
-        };
         Ok(Sieve {
             kinds: bits(&filter.kinds, kind_bit),
             states: bits(&filter.states, state_bit),
-            roles: bits(&filter.roles, role_bit),
             only,
-            not_chats,
             index,
             all: *filter == Filter::default(),
             filter: filter.clone(),
@@ -137,26 +102,15 @@ impl Sieve {
             return true;
         }
         let filter = &self.filter;
-        let at_ms = facts.at_ms;
-        if filter.from_ms.is_some_and(|from| at_ms < from) || filter.before_ms.is_some_and(|to| at_ms >= to) {
-            return false;
-        }
         match self.index {
             Index::Memories => {
                 facts.kind & self.kinds != 0
                     && facts.state & self.states != 0
                     && filter.sensitive.is_none_or(|wanted| wanted == facts.sensitive)
                     && filter.pinned.is_none_or(|wanted| wanted == facts.pinned)
-                    && filter
-                        .holds
-                        .is_none_or(|(from, to)| facts.holds.0 < to && from < facts.holds.1)
                     && self.only.as_ref().is_none_or(|only| only.contains(&seq))
             }
-            Index::Turns => {
-                facts.role & self.roles != 0
-                    && self.only.as_ref().is_none_or(|only| only.contains(&facts.chat))
-                    && (self.not_chats.is_empty() || !self.not_chats.contains(&facts.chat))
-            }
+            Index::Turns => self.only.as_ref().is_none_or(|only| only.contains(&facts.chat)),
         }
     }
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{Index, decode};
 use crate::error::StoreError;
-use crate::recall_index::{Facts, kind_bit, role_bit, state_bit};
+use crate::recall_index::{Facts, kind_bit, state_bit};
 
 /// Rows touched since they were last read, by their numbers.
 #[derive(Debug, Default)]
@@ -343,43 +343,32 @@ impl IndexMirror {
 
 fn facts_sql(index: Index) -> &'static str {
     match index {
-        Index::Memories => {
-            "SELECT seq, created_at_ms, valid_from_ms, valid_to_ms, kind, status, sensitive, pinned FROM memory WHERE 1"
-        }
+        Index::Memories => "SELECT seq, kind, status, sensitive, pinned FROM memory WHERE 1",
         Index::Turns => {
-            "SELECT seq, created_at_ms, chat, role FROM message
+            "SELECT seq, chat FROM message
              WHERE status = 'complete' AND role IN ('user', 'assistant') AND text <> ''"
         }
     }
 }
 
 fn facts(index: Index, row: &Row<'_>) -> rusqlite::Result<Facts> {
-    let at_ms = row.get(1)?;
     let always = Facts {
-        at_ms,
-        holds: (i64::MIN, i64::MAX),
         chat: 0,
         kind: 0,
         state: 0,
-        role: 0,
         sensitive: false,
         pinned: false,
     };
     Ok(match index {
         Index::Memories => Facts {
-            holds: (
-                row.get::<_, Option<i64>>(2)?.unwrap_or(at_ms),
-                row.get::<_, Option<i64>>(3)?.unwrap_or(i64::MAX),
-            ),
-            kind: kind_bit(row.get(4)?),
-            state: state_bit(row.get(5)?),
-            sensitive: row.get(6)?,
-            pinned: row.get(7)?,
+            kind: kind_bit(row.get(1)?),
+            state: state_bit(row.get(2)?),
+            sensitive: row.get(3)?,
+            pinned: row.get(4)?,
             ..always
         },
         Index::Turns => Facts {
-            chat: row.get(2)?,
-            role: role_bit(row.get(3)?),
+            chat: row.get(1)?,
             ..always
         },
     })

@@ -217,11 +217,11 @@ fn turns_are_found_with_the_turn_before_them() {
         ..TextQuery::new("ferry")
     };
     assert_eq!(store.search_text(Index::Turns, &alone, &all, 9).unwrap().len(), 1);
-    let elsewhere = Filter {
-        not_chats: vec![id],
+    let nowhere = Filter {
+        chats: Some(Vec::new()),
         ..Filter::default()
     };
-    assert!(by_words(&store, Index::Turns, "ferry", &elsewhere).is_empty());
+    assert!(by_words(&store, Index::Turns, "ferry", &nowhere).is_empty());
     store.set_chat_memory(id, false).unwrap();
     assert!(by_words(&store, Index::Turns, "ferry", &all).is_empty());
     say(&mut store, id, Some(answer.id), Role::User, "The ferry was late");
@@ -511,12 +511,7 @@ fn a_clock_that_jumps_harms_nothing() {
             ..MemoryChange::default()
         };
         store.update_memory(two.id, &change, None, edge).unwrap();
-        let filter = Filter {
-            from_ms: Some(edge),
-            holds: Some((i64::MIN, i64::MAX)),
-            ..Filter::default()
-        };
-        by_words(&store, Index::Memories, "two", &filter);
+        by_words(&store, Index::Memories, "two", &Filter::default());
     }
     let job = NewJob {
         kind: "k".into(),
