@@ -294,6 +294,9 @@ both! {
         assert_eq!(code(bench.call::<Edit>(both).await), ErrorCode::InvalidRequest);
         let endless = bench.call::<Edit>(MemoryEdit { endless: Some(true), ..late }).await.unwrap();
         assert_eq!((endless.valid_from_ms, endless.valid_to_ms), (Some(6_000), None));
+        bench.call::<Edit>(MemoryEdit { valid_to_ms: Some(9_000), ..edit(corrected.id) }).await.unwrap();
+        let still = bench.call::<Confirm>(MemoryParams { memory: corrected.id }).await.unwrap().memory;
+        assert_eq!((still.status, still.valid_to_ms), (MemoryStatus::Active, None));
         bench.stop().await;
     }
 

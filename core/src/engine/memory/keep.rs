@@ -241,8 +241,8 @@ pub(super) fn confirm(
         })
         .collect();
     let mut change = certain();
-    if memory.status != MemoryStatus::Active {
-        // Whatever ended it when it became history, it holds; an end that its own words name stays.
+    if memory.status != MemoryStatus::Active || super::prompt::is_over(memory, now_ms) {
+        // Whatever had ended it, it holds; an end that its own words name stays.
         let (_, ends) = when::validity(
             &memory.text,
             memory.kind == MemoryKind::Event,
