@@ -43,7 +43,7 @@ wire_code! {
         RegistryConflict = 37,
         /// The envelope doesn't follow the log's last one.
         WrongLink = 48,
-        /// The log isn't known, or isn't this device's.
+        /// The log isn't open, or its device isn't a member.
         WrongLog = 49,
         /// The handle was erased. The envelope is kept as a hole.
         HandleErased = 50,
