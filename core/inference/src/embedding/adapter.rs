@@ -70,10 +70,32 @@ impl Adapter {
             let up = checked(&format!("{name}.up"), (down.dim(1)?, Some(outputs)))?;
             Ok(LowRank { down, up })
         };
+        // Queries, keys and values have an adapter each, side by side; in the file their ups stand one above the other.
+        let attention_in = |number: usize| -> Result<LowRank, EmbedError> {
+            let name = format!("{number}.attention_in");
+            let down = checked(&format!("{name}.down"), (width, Some(0)))?;
+            let up = checked(&format!("{name}.up"), (down.dim(1)?, Some(width)))?;
+            let rank = down.dim(1)? / 3;
+            if rank * 3 != down.dim(1)? {
+                return Err(EmbedError::Config(format!(
+                    "the adapter's \"{name}\" isn't made of three"
+                )));
+            }
+            let parts = (0..3)
+                .map(|part| {
+                    up.narrow(0, part * rank, rank)?
+                        .pad_with_zeros(1, part * width, (2 - part) * width)
+                })
+                .collect::<candle_core::Result<Vec<_>>>()?;
+            Ok(LowRank {
+                down,
+                up: Tensor::cat(&parts, 0)?,
+            })
+        };
         let layers = (0..bert.layers())
             .map(|number| {
                 Ok(AdaptedLayer {
-                    attention_in: low_rank(format!("{number}.attention_in"), width, 3 * width)?,
+                    attention_in: attention_in(number)?,
                     attention_out: low_rank(format!("{number}.attention_out"), width, width)?,
                     feed_forward_in: low_rank(format!("{number}.feed_forward_in"), width, inner)?,
                     feed_forward_out: low_rank(format!("{number}.feed_forward_out"), inner, width)?,

@@ -17,9 +17,9 @@ pub const JUDGE_ADAPTER: &[u8] = include_bytes!("judge.safetensors");
 pub const WORTH_JUDGING: f32 = 0.25;
 
 /// From here on the later statement is held to replace the older one; chosen on pools that were neither trained on nor scored.
-const REPLACES: f32 = 0.9;
+const REPLACES: f32 = 0.97;
 /// From here on both are held to say the same, if nothing that is compared as such differs.
-const SAME: f32 = 0.9;
+const SAME: f32 = 0.95;
 
 /// What the classifier holds of an older statement and a later one.
 #[derive(Debug, Clone, Copy, PartialEq)]
