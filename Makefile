@@ -7,7 +7,7 @@ FIRST_SEED ?= 1
 help:
 	@echo "bench     measure speed and quality, peers beside, and rewrite benches/RESULTS.md"
 	@echo "lint      format, clippy, cargo deny, docs, shell scripts"
-	@echo "models    get every model that the long tests and benches use (about 0.9 GB)"
+	@echo "models    get every model that the long tests and benches use (about 2.1 GB)"
 	@echo "simulate  run the sync simulator: SEEDS=n FIRST_SEED=s"
 	@echo "test      what ./test does"
 	@echo "test-all  the long tests too, on bigger models"
@@ -25,7 +25,7 @@ models:
 	mkdir -p .cache/key
 	HEARTH_KEYCHAIN=off HEARTH_MODELS=.cache/models cargo run --release -p hearth -- --in-process \
 		--home .cache/home --key-file .cache/key/test.key models pull smollm2-135m-instruct-q4_1 all-minilm-l6-v2 \
-		qwen2.5-coder-0.5b-instruct-q4_k_m gemma-3-270m-q4_k_m
+		qwen2.5-coder-0.5b-instruct-q4_k_m qwen2.5-coder-1.5b-instruct-q4_k_m gemma-3-270m-q4_k_m
 
 fuzz:
 	cd core/inference/fuzz && mkdir -p corpus/gguf && cargo +nightly fuzz run gguf corpus/gguf seeds/gguf -- -max_total_time=600

@@ -87,7 +87,15 @@ pub(crate) fn run(args: &ExtractionArgs) -> Result<()> {
     let mut yardstick = String::new();
     let mut answers = serde_json::Map::new();
     let models: Vec<String> = if args.model.is_empty() {
-        MODELS.map(str::to_owned).to_vec()
+        let mut here = Vec::new();
+        for id in MODELS {
+            if args.common.models.join(id).is_dir() {
+                here.push(id.to_owned());
+            } else {
+                eprintln!("{id} is left out: it is missing, `make models` pulls it");
+            }
+        }
+        here
     } else {
         args.model.clone()
     };
