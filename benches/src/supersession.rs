@@ -1,13 +1,13 @@
 //! Facts that change over time: is the current value right in the end, and was anything thrown out that still holds?
 //!
-//! Timelines are made from a seed and from pools of phrases (`benches/data/supersession`); `held` was written after
-//! the rules; its first score was blind, later ones are not. `--file` scores any timelines of the same form, one JSON object a line.
+//! Timelines are made from a seed and from pools of phrases (`benches/data/supersession`). The rules were written with
+//! three of them; the two blind ones are there to be scored only. `--file` scores any timelines of the same form, one JSON object a line.
 
 mod timeline;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -23,6 +23,8 @@ use crate::report;
 use crate::share::Share;
 
 const EMBEDDER: &str = "all-MiniLM-L6-v2";
+/// Timelines that are made of each pool.
+const TIMELINES: usize = 360;
 /// How many of the nearest memories a new fact is compared with.
 const NEAREST: usize = 20;
 
@@ -31,7 +33,7 @@ pub(crate) struct SupersessionArgs {
     #[command(flatten)]
     common: crate::CommonArgs,
     /// Timelines of each pool
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = TIMELINES)]
     timelines: usize,
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -56,7 +58,7 @@ impl SupersessionArgs {
     pub(crate) fn all(common: crate::CommonArgs) -> Self {
         Self {
             common,
-            timelines: 600,
+            timelines: TIMELINES,
             seed: 1,
             file: None,
             rules: false,
@@ -140,7 +142,7 @@ fn sets(args: &SupersessionArgs) -> Result<Vec<(String, Vec<Timeline>)>> {
             include_str!("../data/supersession/second.toml"),
         ),
         (
-            "written after the rules",
+            "rules mended with it",
             "held",
             include_str!("../data/supersession/held.toml"),
         ),
@@ -155,16 +157,42 @@ fn sets(args: &SupersessionArgs) -> Result<Vec<(String, Vec<Timeline>)>> {
             include_str!("../data/supersession/blind-2.toml"),
         ),
     ];
-    pools
-        .into_iter()
-        .filter(|(_, short, _)| args.pool.as_ref().is_none_or(|wanted| wanted == short))
-        .map(|(name, short, text)| {
-            Ok((
-                name.to_owned(),
-                Pool::parse(text)?.timelines(args.timelines, args.seed, short),
-            ))
-        })
-        .collect()
+    let known = trained_on()?;
+    let mut sets = Vec::new();
+    for (name, short, text) in pools {
+        if args.pool.as_ref().is_some_and(|wanted| wanted != short) {
+            continue;
+        }
+        let timelines = |pool: Pool, short: &str| pool.timelines(args.timelines, args.seed, short);
+        sets.push((name.to_owned(), timelines(Pool::parse(text)?, short)));
+        if short.starts_with("blind") {
+            let unseen = Pool::parse(text)?.without(&known);
+            let name = format!("{name}: only phrases that no training pool has word for word");
+            sets.push((name, timelines(unseen, &format!("{short}-unseen"))));
+        }
+    }
+    Ok(sets)
+}
+
+/// Phrases that the classifier was trained with.
+fn trained_on() -> Result<HashSet<String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("judge/pools");
+    let mut known = HashSet::new();
+    let mut take = |text: &str| -> Result<()> {
+        known.extend(Pool::parse(text)?.phrases());
+        Ok(())
+    };
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            take(&text).with_context(|| path.display().to_string())?;
+        }
+    }
+    take(include_str!("../data/supersession/tune.toml"))?;
+    take(include_str!("../data/supersession/second.toml"))?;
+    Ok(known)
 }
 
 struct Models {

@@ -1,5 +1,7 @@
 //! Timelines of facts, made from a seed and pools of phrases.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result};
 use hearth_core::memory::extract::Kind;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -44,6 +46,7 @@ fn confident() -> f32 {
 /// A pool of phrases: a file of `benches/data/supersession`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Pool {
+    #[serde(default)]
     slot: Vec<Slot>,
 }
 
@@ -83,6 +86,33 @@ const DAY_MS: i64 = 86_400_000;
 impl Pool {
     pub(super) fn parse(text: &str) -> Result<Pool> {
         toml::from_str(text).context("a pool of phrases")
+    }
+
+    /// Every phrase, in lower case and without a full stop.
+    pub(super) fn phrases(&self) -> impl Iterator<Item = String> + '_ {
+        self.slot
+            .iter()
+            .flat_map(|slot| [&slot.says, &slot.updates, &slot.ends, &slot.apart])
+            .flatten()
+            .map(|phrase| plain(phrase))
+    }
+
+    /// Without the phrases that are known elsewhere, and without slots of which too little is left.
+    pub(super) fn without(mut self, known: &HashSet<String>) -> Pool {
+        for slot in &mut self.slot {
+            for phrases in [&mut slot.says, &mut slot.updates, &mut slot.ends, &mut slot.apart] {
+                phrases.retain(|phrase| !known.contains(&plain(phrase)));
+            }
+        }
+        self.slot.retain(|slot| {
+            slot.says.len() > 1
+                && !slot.apart.is_empty()
+                && match slot.shape {
+                    Shape::One | Shape::Order => !slot.updates.is_empty(),
+                    Shape::Many => !slot.ends.is_empty(),
+                }
+        });
+        self
     }
 
     /// `count` timelines, each slot in turn.
@@ -311,6 +341,10 @@ impl Maker<'_> {
         let count = self.random.random_range(1..=2);
         pool.choose_multiple(self.random, count).cloned().collect()
     }
+}
+
+fn plain(phrase: &str) -> String {
+    phrase.trim_end_matches('.').to_lowercase()
 }
 
 fn fill(phrase: &str, value: &str, old: &str, other: &str) -> String {
