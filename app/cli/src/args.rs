@@ -437,7 +437,8 @@ pub(crate) enum Memory {
     Bio,
     /// Print a question about a memory that may no longer be right
     Review,
-    /// Do now what waits for an idle moment: draw memories from chats, embed, build the biography
+    /// Do now what waits for an idle moment: draw memories from chats (those that have grown by about 200 tokens since the
+    /// last time), embed, build the biography
     Work {
         /// Wait until it is done, which is what happens anyway
         #[arg(long)]

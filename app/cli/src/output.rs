@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use console::{Style, Term};
+use rustyline::history::MemHistory;
+use rustyline::{Behavior, Config, Editor};
 use serde::Serialize;
 use serde_json::json;
 
@@ -125,19 +127,18 @@ impl Output {
         }
     }
 
-    /// Asks a question that is answered by yes or no.
+    /// Asks a question that is answered by yes or no. Ctrl-C and Ctrl-D are a no, at once: the editor reads keys, where a
+    /// plain read would wait for the end of the line.
     pub(crate) fn confirm(&self, question: &str, default: bool) -> bool {
         let choice = if default { "[Y/n]" } else { "[y/N]" };
-        let _ = write!(io::stderr(), "{} {choice} ", text::printable(question));
-        let _ = io::stderr().flush();
-        let mut line = String::new();
-        match io::stdin().read_line(&mut line) {
-            Ok(0) | Err(_) => false,
-            Ok(_) => match line.trim().to_lowercase().as_str() {
-                "" => default,
-                "y" | "yes" => true,
-                _ => false,
-            },
+        let prompt = format!("{} {choice} ", text::printable(question));
+        let config = Config::builder().behavior(Behavior::PreferTerm).build();
+        let line = Editor::<(), MemHistory>::with_history(config, MemHistory::new())
+            .and_then(|mut editor| editor.readline(&prompt));
+        match line.as_deref().map(str::trim).map(str::to_lowercase).as_deref() {
+            Ok("") => default,
+            Ok("y" | "yes") => true,
+            Ok(_) | Err(_) => false,
         }
     }
 

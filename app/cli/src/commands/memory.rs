@@ -54,7 +54,13 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
                 pinned: pin,
             };
             let kept = client.call::<Add>(draft).await?;
-            show_kept(&kept, if kept.known { "Known already" } else { "Kept" }, output)
+            show_kept(
+                client,
+                &kept,
+                if kept.known { "Known already" } else { "Kept" },
+                output,
+            )
+            .await
         }
         Args::List {
             kind,
@@ -119,7 +125,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
         Args::Confirm { memory } => {
             let memory = find_memory(client, &memory).await?;
             let kept = client.call::<Confirm>(MemoryParams { memory }).await?;
-            show_kept(&kept, "Confirmed", output)
+            show_kept(client, &kept, "Confirmed", output).await
         }
         Args::Pin { memory, off } => {
             let params = PinParams {
@@ -329,15 +335,17 @@ fn show_one(memory: &Memory, done: &str, output: &Output) -> Result<(), Failure>
     ))
 }
 
-fn show_kept(kept: &MemoryKept, done: &str, output: &Output) -> Result<(), Failure> {
+async fn show_kept(client: &Client, kept: &MemoryKept, done: &str, output: &Output) -> Result<(), Failure> {
     if output.json {
         return output.value(kept);
     }
     show_one(&kept.memory, done, output)?;
-    if !kept.superseded.is_empty() {
+    for old in &kept.superseded {
+        let old = client.call::<Show>(MemoryParams { memory: *old }).await?.memory;
         output.note(&format!(
-            "History now: {}.",
-            counted(kept.superseded.len() as u64)
+            "History now: {} ({})",
+            text::one_line(&old.text, 100),
+            short(old.id)
         ));
     }
     for other in &kept.contradicts {

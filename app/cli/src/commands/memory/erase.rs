@@ -76,17 +76,27 @@ pub(in crate::commands) async fn run(
         asked.take_memories = taken(&preview, wishes)?;
         preview = client.call::<PreviewErase>(asked.clone()).await?;
     }
-    if wishes.preview {
-        if output.json {
-            return output.value(&preview);
-        }
-        show(&preview, output);
-        return Ok(());
+    let mut params = chosen(asked, &preview, wishes)?;
+    // What is kept is no part of what would go.
+    preview
+        .memories
+        .retain(|part| !params.keep_memories.contains(&part.memory.id));
+    preview
+        .turns
+        .retain(|part| !params.keep_turns.contains(&part.message));
+    preview
+        .chats
+        .retain(|part| !params.keep_chats.contains(&part.chat));
+    if wishes.preview && output.json {
+        return output.value(&preview);
     }
     if preview.memories.is_empty() && preview.turns.is_empty() && preview.chats.is_empty() {
         return Err(Failure::not_found("Nothing was found that could be erased."));
     }
-    let mut params = chosen(asked, &preview, wishes)?;
+    if wishes.preview {
+        show(&preview, output);
+        return Ok(());
+    }
     if !wishes.yes {
         show(&preview, output);
         params.seen = Some(seen(&preview));
