@@ -126,9 +126,20 @@ def labelled(slots, pairs, per_slot, chance, surface_too=True):
         out += slot_pairs(slot, per_slot, chance)
         mine = phrases(slot)
         for _ in range(per_slot // 5):
-            domain, others = chance.choice(every)
-            if domain != slot["domain"]:
-                out.append((chance.choice(mine), chance.choice(others), APART))
+            one = chance.choice(mine)
+            # Of what several others say, the one that has most words in common.
+            several = [chance.choice(others) for domain, others in chance.choices(every, k=40) if domain != slot["domain"]]
+            if several:
+                words = set(one.lower().split())
+                other = max(several, key=lambda text: len(words & set(text.lower().split())))
+                out.append((one, other, APART) if chance.random() < 0.5 else (other, one, APART))
+        # Two attributes of one thing: each may be as it is, whatever the other.
+        beside = [other for other in slots if other["domain"] == slot["domain"] and other["name"] != slot["name"]]
+        for other in beside[:4]:
+            if "order" not in (slot["shape"], other["shape"]):
+                first = fill(chance.choice(slot["says"]), chance.choice(slot["values"]))
+                second = fill(chance.choice(other["says"]), chance.choice(other["values"]))
+                out.append((first, second, APART))
     for older, later, label in pairs:
         out.append((older, later, label))
         if label != REPLACES:

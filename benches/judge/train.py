@@ -5,7 +5,8 @@
 
 Low-rank adapters (LoRA) on all-MiniLM-L6-v2 read as a cross-encoder, a head of two layers over the first token and the
 mean. Writes core/src/memory/compare/judge.safetensors and core/tests/goldens/judge.json. About half an hour on two cores
-with AMX. `benches/data/supersession/blind-*.toml` is never trained on, nor is anything chosen by it.
+with AMX. The weights that ship had four epochs without world.py and near neighbours, then one more with them
+(`--resume --epochs 1 --rate 5e-4 --per-slot 24`). `benches/data/supersession/blind-*.toml` is never trained on, nor is anything chosen by it.
 """
 
 import argparse
@@ -24,11 +25,13 @@ from transformers import BertConfig, BertModel
 
 from foreign import foreign
 from pairs import APART, REPLACES, labelled, pools
+from world import world
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SUPERSESSION = ROOT / "benches/data/supersession"
 TRAIN = sorted(HERE.glob("pools/*.toml")) + [SUPERSESSION / "tune.toml", SUPERSESSION / "second.toml"]
+ADAPTER = ROOT / "core/src/memory/compare/judge.safetensors"
 DEV = SUPERSESSION / "held.toml"
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,6 +41,8 @@ parser.add_argument("--epochs", type=int, default=4)
 parser.add_argument("--per-slot", type=int, default=40, help="pairs of each slot in an epoch")
 parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
 parser.add_argument("--batch", type=int, default=32)
+parser.add_argument("--world", type=int, default=6000, help="pairs about several people and things in an epoch")
+parser.add_argument("--resume", action="store_true", help="go on from the weights that are there")
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--threads", type=int, default=2)
 args = parser.parse_args()
@@ -133,6 +138,8 @@ def train():
     dev_slots, _ = pools([DEV])
     dev = labelled(dev_slots, [], 60, random.Random(7), surface_too=False)
     model = Judge()
+    if args.resume:
+        read(model, ADAPTER)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=args.rate, weight_decay=0.01)
     step, steps = 0, None
@@ -142,6 +149,7 @@ def train():
         data = labelled(slots, extra * 2, args.per_slot, chance)
         # Other languages are the rules' business: there it is to hold its tongue.
         data += [(older, later, APART) for older, later in foreign(1500, chance)]
+        data += world(args.world, chance)
         chance.shuffle(data)
         # Pairs of like length together.
         heaps = [data[at : at + args.batch * 16] for at in range(0, len(data), args.batch * 16)]
@@ -191,6 +199,27 @@ def write(model, path):
     save_file({name: tensor.detach().half().contiguous() for name, tensor in out.items()}, path)
 
 
+def read(model, path):
+    """What `write` wrote."""
+    tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+    for number, layer in enumerate(model.bert.encoder.layer):
+        attention = layer.attention.self
+        downs = tensors[f"{number}.attention_in.down"].T.chunk(3, 0)
+        ups = tensors[f"{number}.attention_in.up"].chunk(3, 0)
+        for part, down, up in zip((attention.query, attention.key, attention.value), downs, ups):
+            part.down.data, part.up.data = down.contiguous(), up.T.contiguous()
+        for name, part in (
+            ("attention_out", layer.attention.output.dense),
+            ("feed_forward_in", layer.intermediate.dense),
+            ("feed_forward_out", layer.output.dense),
+        ):
+            part.down.data = tensors[f"{number}.{name}.down"].T.contiguous()
+            part.up.data = tensors[f"{number}.{name}.up"].T.contiguous()
+    model.types.data = tensors["types"]
+    for name, part in (("head.hidden", model.hidden), ("head.out", model.out)):
+        part.weight.data, part.bias.data = tensors[name].T.contiguous(), tensors[name + ".bias"]
+
+
 GOLDEN = [
     ("Lives in Paris", "Moved from Paris to Lyon"),
     ("Lives in Paris", "Sister lives in Lyon"),
@@ -198,6 +227,7 @@ GOLDEN = [
     ("Takes 10 mg of lisinopril", "The doctor doubled the lisinopril, it is 20 mg a day now"),
     ("Is learning the cello", "Sold the cello and plays the piano instead"),
     ("Prefers window seats", "Flies to Lisbon on Friday"),
+    ("My wife is called Anna", "My wife and I live in Oslo"),
     ("", "Wohnt in Köln"),
 ]
 
@@ -212,5 +242,5 @@ def golden(model, path):
 
 if __name__ == "__main__":
     judge = train()
-    write(judge, ROOT / "core/src/memory/compare/judge.safetensors")
+    write(judge, ADAPTER)
     golden(judge, ROOT / "core/tests/goldens/judge.json")

@@ -43,9 +43,22 @@ impl Judgement {
     }
 }
 
+/// Attributes by these names may be any.
+const UNSPECIFIC: [&str; 6] = ["", "attribute", "has", "state", "over", "switched"];
+
+/// Whether the rules know what both are about, and that it is not the same: where somebody lives and what they work as.
+fn different_attributes(old: &Parsed, new: &Parsed) -> bool {
+    let known = |parsed: &Parsed| -> Vec<&'static str> {
+        let slots = parsed.claims.iter().map(|claim| claim.slot);
+        slots.filter(|slot| !UNSPECIFIC.contains(slot)).collect()
+    };
+    let (old, new) = (known(old), known(new));
+    !old.is_empty() && !new.is_empty() && old.iter().all(|slot| !new.contains(slot))
+}
+
 /// What follows where the rules found nothing.
 pub(super) fn second_opinion(old: &Parsed, new: &Parsed, judged: Judgement) -> Relation {
-    if judged.replaces >= REPLACES {
+    if judged.replaces >= REPLACES && !different_attributes(old, new) {
         Relation::Contradicts
     } else if judged.same >= SAME && relation::may_be_same(old, new) {
         Relation::Same

@@ -99,6 +99,45 @@ fn changes_name_what_they_end() {
     preference("Likes olives", "Can't stand olives");
 }
 
+#[test]
+fn the_classifier_speaks_where_the_rules_are_silent() {
+    let statement = |text| Statement {
+        text,
+        kind: Kind::Biography,
+        confidence: 0.9,
+        at_ms: 0,
+    };
+    let judged = |old, new, replaces, same| {
+        let judgement = Judgement { replaces, same };
+        relation(&statement(old), &statement(new), 0.6, Some(judgement))
+    };
+    let (old, new) = (
+        "Keeps the spare key in a blue pot",
+        "The pot was stolen, key and all",
+    );
+    assert_eq!(
+        relation(&statement(old), &statement(new), 0.6, None),
+        Relation::Separate
+    );
+    assert_eq!(judged(old, new, 0.99, 0.0), Relation::Contradicts);
+    assert_eq!(judged(old, new, 0.8, 0.1), Relation::Separate);
+    // Numbers that differ are never the same, whatever it says.
+    assert_eq!(
+        judged("Owes the bank 300 euros", "Has 400 euros of debt", 0.0, 0.99),
+        Relation::Separate
+    );
+    // Nor does it speak where the rules know two attributes.
+    assert_eq!(
+        judged("Lives in Lyon now", "Works as a teacher now", 0.99, 0.0),
+        Relation::Separate
+    );
+    // What the rules know stands.
+    assert_eq!(
+        judged("Lives in Paris", "Lives in Lyon", 0.0, 0.0),
+        Relation::Contradicts
+    );
+}
+
 fn decided(new: (&str, Kind, f32, i64), old: (&str, Kind, f32, i64), pinned: bool) -> Vec<Action<u8>> {
     let statement = |(text, kind, confidence, at_ms)| Statement {
         text,
