@@ -1,8 +1,8 @@
 //! The second opinion: a classifier of pairs that was trained on how people say that something changed.
 //!
 //! Patterns know the phrases that they were written with; people use others. The classifier is a low-rank adapter
-//! (`judge.safetensors`) on the encoder that embeds, so it costs little memory and a few milliseconds a pair.
-//! `benches/judge` has what it was trained with and how. It reads English; elsewhere the rules are alone.
+//! (`judge.safetensors`) on the encoder that embeds, so it costs little memory.
+//! `benches/judge` has what it was trained with and how. It reads English and was taught to hold its tongue elsewhere.
 
 use super::claims::Parsed;
 use super::{Relation, relation};
@@ -16,7 +16,7 @@ pub const JUDGE_ADAPTER: &[u8] = include_bytes!("judge.safetensors");
 /// Below this cosine a pair is not worth being judged: hardly any contradiction lies there.
 pub const WORTH_JUDGING: f32 = 0.25;
 
-/// From here on the later statement is held to replace the older one; chosen on pools that were neither trained on nor scored.
+/// From here on the later statement is held to replace the older one; chosen on `held.toml`, which is not trained on.
 const REPLACES: f32 = 0.97;
 /// From here on both are held to say the same, if nothing that is compared as such differs.
 const SAME: f32 = 0.95;
