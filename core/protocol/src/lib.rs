@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod control;
+pub mod entropy;
 pub mod envelope;
 pub mod erasure;
 pub mod error;

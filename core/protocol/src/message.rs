@@ -357,6 +357,19 @@ wire_struct! {
     }
 }
 
+/// What goes first when several things wait for one connection: the lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Erasures, and what answers them.
+    Erasure,
+    /// The rest of the control stream.
+    Control,
+    /// What was just written.
+    Live,
+    /// What was written before the connection began.
+    Backfill,
+}
+
 /// What `Welcome.proof` is over. `exporter` is TLS keying material of this connection (RFC 8446, 7.5), so that the proof
 /// holds for no other.
 pub fn session_id(account: &AccountId, device: &DeviceId, exporter: &[u8; 32]) -> Hash {

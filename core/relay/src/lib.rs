@@ -1,3 +1,10 @@
 //! The serving side of sync as a state machine, shared by the server, LAN peers and the simulator.
 //!
-//! Invariant: no I/O and no key that opens anything. Empty until sync is built.
+//! Invariant: no I/O and no key that opens anything. [`PROTOCOL.md`](../../sync/PROTOCOL.md) says what is said and why.
+//! Being built: so far the seams, that is what goes in and out ([`Input`], [`Output`]) and where things rest ([`Store`]).
+
+pub mod session;
+pub mod store;
+
+pub use session::{Input, Output, SessionId};
+pub use store::{Space, Store, StoreError};

@@ -5,11 +5,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::{hkdf, hmac};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Where random bytes come from: the operating system in core, a seed in the simulator.
-pub trait Random {
-    /// Fills the bytes, all of them, with bytes that nobody can foresee.
-    fn fill(&mut self, bytes: &mut [u8]);
-}
+pub use hearth_protocol::entropy::Entropy as Random;
 
 /// `N` fresh random bytes.
 pub fn random_bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
