@@ -130,6 +130,16 @@ wire_struct! {
 }
 
 wire_struct! {
+    /// What is durable on the device.
+    pub struct Acked {
+        /// Items, by log.
+        pub upto: Positions,
+        /// How many of the statements that this session brought unasked, from the first on.
+        pub statements: u64,
+    }
+}
+
+wire_struct! {
     /// A range of a sequence.
     #[derive(Copy)]
     pub struct Range {
@@ -194,8 +204,8 @@ wire_enum! {
         2 => Vector(VersionVector),
         /// The gate opens.
         3 => Applied(Applied),
-        /// Stored on this device, so that the server knows the vector next time.
-        4 => Ack(Positions),
+        /// Durable on this device, so that the server knows the vector next time and doesn't send the statements again.
+        4 => Ack(Acked),
         /// To the control log.
         5 => Control(Box<PushControl>),
         /// To the erased set.
