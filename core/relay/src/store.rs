@@ -41,6 +41,12 @@ pub enum StoreError {
     /// There is no room, not even in the reserve.
     #[error("the store is full")]
     Full,
+    /// A row was written outside of a transaction, or a transaction was begun inside another: a defect of the caller.
+    #[error("no transaction is open, or one is already")]
+    NoTransaction,
+    /// A key or value is above its limit: a defect of the caller.
+    #[error("a row is too large")]
+    TooLarge,
     /// What was read isn't what was written.
     #[error("the store is damaged: {0}")]
     Damaged(&'static str),

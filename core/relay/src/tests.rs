@@ -1,0 +1,3 @@
+//! The relay driven by hand-made devices.
+
+mod store;
