@@ -4,6 +4,7 @@
 //! control log, because the server, a peer on the local network and a certificate's verifier all need that and none of
 //! them may hold a key. `core/sync/PROTOCOL.md` is the specification; this package is its wire side.
 
+pub mod base32;
 pub mod codec;
 pub mod control;
 pub mod entropy;

@@ -1,5 +1,6 @@
 //! Two devices meet: the codes, and the messages they leave each other.
 
+use crate::base32::{self, digits_of, text_of};
 use crate::codec::{Blob, DecodeError, Wire, wire_enum, wire_struct};
 use crate::control::{ControlEntry, Text255};
 use crate::hash::{hash, label};
@@ -115,9 +116,6 @@ pub fn short_string(transcript: &Hash) -> String {
     format!("{:06}", u64::from_be_bytes(first) % 1_000_000)
 }
 
-/// Digits of every text code: no I, L, O or U.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-
 /// Characters of a typed code without its dashes.
 const TYPED_LENGTH: usize = 12;
 
@@ -181,20 +179,7 @@ impl ScanCode {
 
     /// As text, for a QR code's alphanumeric mode.
     pub fn to_text(&self) -> String {
-        let mut digits = Vec::new();
-        let (mut held, mut bits) = (0u32, 0);
-        for byte in self.encode() {
-            held = (held << 8) | u32::from(byte);
-            bits += 8;
-            while bits >= 5 {
-                bits -= 5;
-                digits.push((held >> bits) as u8 & 31);
-            }
-        }
-        if bits > 0 {
-            digits.push((held << (5 - bits)) as u8 & 31);
-        }
-        format!("HEARTH:{}", text_of(&digits))
+        format!("HEARTH:{}", base32::encode(&self.encode()))
     }
 
     /// Reads [`ScanCode::to_text`], typed or scanned.
@@ -207,20 +192,7 @@ impl ScanCode {
         if !head.eq_ignore_ascii_case("HEARTH:") {
             return Err(DecodeError::BadText);
         }
-        let (mut bytes, mut held, mut bits) = (Vec::new(), 0u32, 0);
-        for digit in digits_of(rest)? {
-            held = (held << 5) | u32::from(digit);
-            bits += 5;
-            if bits >= 8 {
-                bits -= 8;
-                bytes.push((held >> bits) as u8);
-            }
-            held &= 0xff;
-        }
-        if bits >= 5 || held & ((1 << bits) - 1) != 0 {
-            return Err(DecodeError::NotCanonical);
-        }
-        Self::decode(&bytes)
+        Self::decode(&base32::decode(rest)?)
     }
 }
 
@@ -233,29 +205,4 @@ fn mailbox(part: &[u8]) -> MailboxId {
 
 fn check(digits: &[u8]) -> u8 {
     hash(label::PAIRING_CHECK, &[digits]).0[0] & 31
-}
-
-fn text_of(digits: &[u8]) -> String {
-    digits
-        .iter()
-        .map(|digit| char::from(ALPHABET[usize::from(digit & 31)]))
-        .collect()
-}
-
-fn digits_of(text: &str) -> Result<Vec<u8>, DecodeError> {
-    text.bytes()
-        .filter(|byte| !matches!(byte, b'-' | b' '))
-        .map(|byte| {
-            let byte = match byte.to_ascii_uppercase() {
-                b'O' => b'0',
-                b'I' | b'L' => b'1',
-                other => other,
-            };
-            ALPHABET
-                .iter()
-                .position(|letter| *letter == byte)
-                .map(|index| index as u8)
-                .ok_or(DecodeError::BadText)
-        })
-        .collect()
 }
