@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hearth-protocol", &[]),
     ("hearth-sync", &["hearth-protocol"]),
     ("hearth-relay", &["hearth-protocol"]),
+    ("hearth-transport", &["hearth-protocol", "hearth-relay"]),
     ("hearth-store", &["hearth-protocol"]),
     ("hearth-inference", &[]),
     ("hearth-voice", &["hearth-inference"]),
@@ -23,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "hearth-protocol",
             "hearth-sync",
             "hearth-relay",
+            "hearth-transport",
             "hearth-store",
             "hearth-inference",
             "hearth-voice",
@@ -32,7 +34,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hearth-api", &["hearth-core"]),
     ("hearth", &["hearth-api", "hearth-core"]),
     ("hearth-desktop", &["hearth-api", "hearth-core"]),
-    ("hearth-sync-server", &["hearth-protocol", "hearth-relay"]),
+    (
+        "hearth-sync-server",
+        &["hearth-protocol", "hearth-relay", "hearth-transport"],
+    ),
 ];
 
 /// Packages that may use anything, and that nothing may use.
@@ -48,19 +53,12 @@ const CONFINED: &[(&str, &[&str])] = &[
             "hearth",
             "hearth-desktop",
             "hearth-sync-server",
+            "hearth-transport",
             "hearth-tests",
             "hearth-benches",
         ],
     ),
-    (
-        "quinn",
-        &[
-            "hearth-core",
-            "hearth-sync-server",
-            "hearth-tests",
-            "hearth-benches",
-        ],
-    ),
+    ("quinn", &["hearth-transport", "hearth-tests", "hearth-benches"]),
     (
         "anyhow",
         &[

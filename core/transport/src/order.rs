@@ -1,0 +1,140 @@
+//! The order in which batches are handed on.
+//!
+//! Every batch has a stream of its own, so a small one isn't held up by a large one of another log. But links of one log
+//! only fit in order: a batch waits for those of its log that were sent before it, and for none else.
+
+use std::collections::BTreeMap;
+
+use hearth_protocol::codec::{DecodeError, Reader, Wire};
+use hearth_protocol::id::LogId;
+
+/// Bytes of a batch that tell which log it is of: tag, version, log.
+pub(crate) const HEAD_BYTES: usize = 2 + LogId::LENGTH;
+
+/// Which batches this one follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Those of the same log.
+    Log(LogId),
+    /// None: it vouches for itself, or is garbage.
+    Free,
+}
+
+/// The lane, by the first bytes of a batch; none if more are needed.
+pub(crate) fn lane(start: &[u8]) -> Option<Lane> {
+    let run = |reader: &mut Reader<'_>| -> Result<Lane, DecodeError> {
+        if reader.byte()? != 1 {
+            return Ok(Lane::Free);
+        }
+        reader.byte()?;
+        LogId::read(reader).map(Lane::Log)
+    };
+    run(&mut Reader::new(start)).ok()
+}
+
+#[derive(Debug)]
+struct Entry {
+    lane: Option<Lane>,
+    done: Option<Vec<u8>>,
+}
+
+/// Batches that are being received, by the order in which they were sent.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    entries: BTreeMap<u64, Entry>,
+}
+
+impl Order {
+    /// A stream was opened.
+    pub(crate) fn open(&mut self, stream: u64) {
+        self.entries.insert(
+            stream,
+            Entry {
+                lane: None,
+                done: None,
+            },
+        );
+    }
+
+    /// Its first bytes have come.
+    pub(crate) fn lane_known(&mut self, stream: u64, lane: Lane) {
+        if let Some(entry) = self.entries.get_mut(&stream) {
+            entry.lane = Some(lane);
+        }
+    }
+
+    /// All of it has come.
+    pub(crate) fn done(&mut self, stream: u64, bytes: Vec<u8>) {
+        let lane = lane(&bytes).unwrap_or(Lane::Free);
+        self.entries.insert(
+            stream,
+            Entry {
+                lane: Some(lane),
+                done: Some(bytes),
+            },
+        );
+    }
+
+    /// It was given up.
+    pub(crate) fn give_up(&mut self, stream: u64) {
+        self.entries.remove(&stream);
+    }
+
+    /// What may be handed on by now, in order.
+    pub(crate) fn take(&mut self) -> Vec<Vec<u8>> {
+        let mut blocked: Vec<LogId> = Vec::new();
+        let mut ready = Vec::new();
+        for (stream, entry) in &self.entries {
+            match (&entry.lane, &entry.done) {
+                // It may be of any log.
+                (None, _) => break,
+                (Some(Lane::Log(log)), _) if blocked.contains(log) => {}
+                (Some(_), Some(_)) => ready.push(*stream),
+                (Some(Lane::Log(log)), None) => blocked.push(*log),
+                (Some(Lane::Free), None) => {}
+            }
+        }
+        ready
+            .into_iter()
+            .filter_map(|stream| self.entries.remove(&stream)?.done)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(log: u8, text: u8) -> Vec<u8> {
+        let mut bytes = vec![1, 1];
+        bytes.extend([log; 16]);
+        bytes.push(text);
+        bytes
+    }
+
+    #[test]
+    fn batches_of_one_log_keep_their_order_and_others_pass() {
+        let mut order = Order::default();
+        (0..4).for_each(|stream| order.open(stream));
+        order.lane_known(0, lane(&run(7, 0)[..HEAD_BYTES]).unwrap());
+        order.done(1, run(7, 1));
+        order.done(2, run(8, 2));
+        order.done(3, vec![2, 0]);
+        assert_eq!(order.take(), vec![run(8, 2), vec![2, 0]]);
+        order.done(0, run(7, 0));
+        assert_eq!(order.take(), vec![run(7, 0), run(7, 1)]);
+        assert!(order.entries.is_empty());
+    }
+
+    #[test]
+    fn nothing_passes_a_batch_whose_log_is_not_known() {
+        let mut order = Order::default();
+        order.open(0);
+        order.open(1);
+        order.done(1, run(8, 1));
+        assert!(order.take().is_empty());
+        assert_eq!(lane(&run(7, 0)[..HEAD_BYTES - 1]), None);
+        order.give_up(0);
+        assert_eq!(order.take(), vec![run(8, 1)]);
+    }
+}

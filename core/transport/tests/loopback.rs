@@ -1,0 +1,238 @@
+//! Both ends over loopback: who is proved, what is delivered, and what a connection does to those who break its limits.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::message::Priority;
+use hearth_transport::tls::public_key;
+use hearth_transport::{Closed, Connection, DialError, Dialer, Event, Identity, Limits, Listener};
+use tokio::time::timeout;
+
+const DEVICE: [u8; 32] = [1; 32];
+const SERVER: [u8; 32] = [2; 32];
+
+fn socket() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").unwrap()
+}
+
+fn listener(limits: Limits) -> (Listener, SocketAddr) {
+    let listener = Listener::new(socket(), &Identity::from_seed(&SERVER).unwrap(), limits).unwrap();
+    let address = listener.address().unwrap();
+    (listener, address)
+}
+
+async fn call(address: SocketAddr) -> Result<Connection, DialError> {
+    let dialer = Dialer::new(socket(), Limits::default()).unwrap();
+    dialer
+        .connect(&Identity::from_seed(&DEVICE).unwrap(), address, "localhost")
+        .await
+}
+
+/// Device's end, server's end.
+async fn pair(limits: Limits) -> (Connection, Connection, Listener) {
+    let (mut listener, address) = listener(limits);
+    let (device, server) = tokio::join!(call(address), listener.accept());
+    (device.unwrap(), server.unwrap(), listener)
+}
+
+async fn next(connection: &mut Connection) -> Event {
+    timeout(Duration::from_secs(20), connection.events.next())
+        .await
+        .expect("an event in time")
+}
+
+async fn frame(connection: &mut Connection) -> Vec<u8> {
+    match next(connection).await {
+        Event::Frame(bytes) => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn closed(connection: &mut Connection) -> Closed {
+    loop {
+        if let Event::Closed(closed) = next(connection).await {
+            return closed;
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_end_proves_its_key_and_both_have_the_same_keying_material() {
+    let (device, server, _listener) = pair(Limits::default()).await;
+    assert_eq!(server.key, public_key(&DEVICE));
+    assert_eq!(device.key, public_key(&SERVER));
+    assert_eq!(device.exporter, server.exporter);
+    let (other, _, _listener) = pair(Limits::default()).await;
+    assert_ne!(device.exporter, other.exporter);
+}
+
+#[tokio::test]
+async fn frames_arrive_whole_and_in_order_both_ways() {
+    let (mut device, mut server, _listener) = pair(Limits::default()).await;
+    let sent: Vec<Vec<u8>> = [0, 1, 5, 70_000, 4 << 20, 3]
+        .iter()
+        .map(|length| vec![7; *length])
+        .collect();
+    for bytes in &sent {
+        device.sender.frame(bytes.clone()).unwrap();
+    }
+    for bytes in &sent {
+        assert!(frame(&mut server).await == *bytes);
+        server.sender.frame(bytes.clone()).unwrap();
+    }
+    for bytes in &sent {
+        assert!(frame(&mut device).await == *bytes);
+    }
+}
+
+fn batch(log: u8, number: u32, length: usize) -> Vec<u8> {
+    let mut bytes = vec![1, 1];
+    bytes.extend([log; 16]);
+    bytes.extend(number.to_be_bytes());
+    bytes.resize(length.max(22), 0);
+    bytes
+}
+
+#[tokio::test]
+async fn batches_wait_until_the_device_is_known_and_those_of_a_log_keep_their_order() {
+    let (mut device, mut server, _listener) = pair(Limits::default()).await;
+    for number in 0..40 {
+        let length = if number % 2 == 0 { 300_000 } else { 30 };
+        device
+            .sender
+            .batch(batch(number as u8 % 2, number, length), Priority::Live)
+            .unwrap();
+    }
+    device.sender.frame(b"hello".to_vec()).unwrap();
+    assert_eq!(frame(&mut server).await, b"hello");
+    assert!(
+        device.sender.queued_bytes() > 0,
+        "nothing but the first frame may pass"
+    );
+    server.sender.identified();
+    let mut seen = [Vec::new(), Vec::new()];
+    for _ in 0..40 {
+        let Event::Batch(bytes) = next(&mut server).await else {
+            panic!("not a batch")
+        };
+        let number = u32::from_be_bytes(bytes[18..22].try_into().unwrap());
+        assert_eq!(bytes.len(), if number % 2 == 0 { 300_000 } else { 30 });
+        seen[usize::from(bytes[2])].push(number);
+    }
+    assert_eq!(seen[0], (0..40).step_by(2).collect::<Vec<_>>());
+    assert_eq!(seen[1], (1..40).step_by(2).collect::<Vec<_>>());
+    timeout(Duration::from_secs(20), device.sender.drained_to(0))
+        .await
+        .unwrap()
+        .unwrap();
+
+    // The device takes batches from the start: to call is to have chosen.
+    server
+        .sender
+        .batch(batch(9, 1, 4 << 20), Priority::Backfill)
+        .unwrap();
+    assert!(matches!(next(&mut device).await, Event::Batch(bytes) if bytes.len() == 4 << 20));
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_end_is_heard_and_so_is_the_reason() {
+    let (mut device, mut server, _listener) = pair(Limits::default()).await;
+    device.sender.frame(b"hello".to_vec()).unwrap();
+    frame(&mut server).await;
+    server.sender.frame(vec![5; 3 << 20]).unwrap();
+    server.sender.close(Some(ErrorCode::RevokedDevice));
+    assert!(server.sender.frame(Vec::new()).is_err());
+    assert_eq!(frame(&mut device).await.len(), 3 << 20);
+    let end = closed(&mut device).await;
+    assert_eq!((end.code, end.by_peer), (Some(ErrorCode::RevokedDevice), true));
+    let end = closed(&mut server).await;
+    assert_eq!((end.code, end.by_peer), (Some(ErrorCode::RevokedDevice), false));
+}
+
+#[tokio::test]
+async fn letting_go_of_a_connection_ends_it() {
+    let (device, mut server, listener) = pair(Limits::default()).await;
+    device.sender.frame(b"hello".to_vec()).unwrap();
+    frame(&mut server).await;
+    drop(device);
+    let end = closed(&mut server).await;
+    assert_eq!((end.code, end.by_peer), (None, true));
+    // The place of the connection is free again: the guard goes with its tasks.
+    let open = || listener.counters().open.load(Ordering::Relaxed);
+    timeout(Duration::from_secs(10), async {
+        while open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_is_closed() {
+    let limits = Limits {
+        first_frame: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let (mut device, _server, _listener) = pair(limits).await;
+    assert_eq!(closed(&mut device).await.code, Some(ErrorCode::Busy));
+}
+
+#[tokio::test]
+async fn a_full_queue_closes_instead_of_growing() {
+    let limits = Limits {
+        queue_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let (mut device, mut server, _listener) = pair(limits).await;
+    device.sender.frame(b"hello".to_vec()).unwrap();
+    frame(&mut server).await;
+    // The device doesn't take what is sent: windows and queue fill up.
+    let refused = (0..64).find_map(|_| server.sender.batch(batch(1, 0, 900_000), Priority::Live).err());
+    assert_eq!(refused, Some(hearth_transport::SendError::Full));
+    assert_eq!(closed(&mut device).await.code, Some(ErrorCode::Busy));
+}
+
+#[tokio::test]
+async fn too_many_of_one_address_are_turned_away() {
+    let limits = Limits {
+        connections_per_address: 2,
+        ..Limits::default()
+    };
+    let (mut listener, address) = listener(limits);
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let (device, server) = tokio::join!(call(address), listener.accept());
+        kept.push((device.unwrap(), server.unwrap()));
+    }
+    assert!(matches!(call(address).await, Err(DialError::Busy)));
+    assert_eq!(
+        listener.counters().retried.load(Ordering::Relaxed),
+        1,
+        "asked to prove the address first"
+    );
+}
+
+#[tokio::test]
+async fn calling_where_nobody_is_says_so() {
+    let nobody = socket();
+    let dialer = Dialer::new(
+        socket(),
+        Limits {
+            handshake: Duration::from_millis(200),
+            ..Limits::default()
+        },
+    )
+    .unwrap();
+    let called = dialer
+        .connect(
+            &Identity::from_seed(&DEVICE).unwrap(),
+            nobody.local_addr().unwrap(),
+            "localhost",
+        )
+        .await;
+    assert!(matches!(called, Err(DialError::Unreachable)));
+}
