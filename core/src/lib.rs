@@ -9,6 +9,7 @@ pub mod error;
 pub mod host;
 pub mod memory;
 pub mod models;
+pub mod net;
 pub mod options;
 pub mod types;
 
