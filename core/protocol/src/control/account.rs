@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, ControlEntry, Enrol, Epoch, EpochWraps, Recover, RecoveryKeys, Revoke, ServerIdentity, Unite,
-    device_proof_id, phrase_id, wraps_hash,
+    Action, ControlEntry, Epoch, EpochWraps, Recover, RecoveryKeys, ServerIdentity, Unite, device_proof_id,
+    phrase_id, wraps_hash,
 };
 use crate::codec::{DecodeError, Wire};
 use crate::erasure::EraseSet;
@@ -140,22 +140,21 @@ impl Account {
         Ok(account)
     }
 
-    /// Takes the next entry, or leaves the state as it was.
+    /// Takes the next entry, or leaves the state as it was: everything is checked before anything changes.
     ///
     /// `history` holds the entries up to the head at least, genesis first; only a `Unite` looks at it.
     pub fn append(&mut self, entry: &ControlEntry, history: &[ControlEntry]) -> Result<(), ControlError> {
-        let mut next = self.clone();
-        next.take(entry, history, true)?;
-        *self = next;
+        let id = self.check(entry)?;
+        let losing = match &entry.statement.action {
+            Action::Unite(both) => self.check_branch(both, history)?,
+            _ => Vec::new(),
+        };
+        self.apply(entry, id, &losing);
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        entry: &ControlEntry,
-        history: &[ControlEntry],
-        unite: bool,
-    ) -> Result<(), ControlError> {
+    /// Everything about an entry but a `Unite`'s other branch. Gives the entry's id.
+    fn check(&self, entry: &ControlEntry) -> Result<Hash, ControlError> {
         let statement = &entry.statement;
         if Some(statement.number) != self.number.checked_add(1) || statement.previous != self.head {
             return Err(ControlError::NotNext);
@@ -164,26 +163,69 @@ impl Account {
             return Err(ControlError::TooLarge);
         }
         let id = entry.id(&self.id);
-        if let Action::Recover(_) = &statement.action {
-            entry.verify(&self.id, &self.recovery.signing)?;
+        let signer = if let Action::Recover(_) = &statement.action {
+            &self.recovery.signing
         } else {
-            let author = self.member(&statement.author).ok_or(ControlError::NotMember)?;
-            entry.verify(&self.id, &author.keys.log)?;
-        }
+            &self
+                .member(&statement.author)
+                .ok_or(ControlError::NotMember)?
+                .keys
+                .log
+        };
+        verify(signer, &id, &entry.signature)?;
         match &statement.action {
             Action::Genesis(_) => return Err(ControlError::Genesis),
-            Action::Enrol(enrol) => self.enrol(enrol, statement.number)?,
-            Action::Revoke(revoke) => self.revoke(revoke, statement.number)?,
-            Action::Epoch(epoch) => self.change_epoch(epoch, id)?,
-            Action::Recover(recover) => self.recover(recover, &statement.author, statement.number)?,
+            Action::Enrol(enrol) => {
+                let remaining = self.members().count();
+                self.check_new(&enrol.device, &enrol.proof, &enrol.transcript, remaining)?;
+            }
+            Action::Revoke(revoke) => {
+                self.member(&revoke.target).ok_or(ControlError::TargetNotMember)?;
+            }
+            Action::Epoch(epoch) => self.check_epoch(epoch)?,
+            Action::Recover(recover) => self.check_recovery(recover, &statement.author)?,
             Action::Phrase(phrase) => {
                 let handed_over = phrase_id(&self.id, &statement.previous, &phrase.recovery);
                 verify(&self.recovery.signing, &handed_over, &phrase.approval)?;
-                self.recovery = phrase.recovery;
             }
+            Action::ServerChange(_) | Action::Unite(_) => {}
+        }
+        Ok(id)
+    }
+
+    /// Takes an entry that was checked. `losing` is the other branch of a `Unite`.
+    fn apply(&mut self, entry: &ControlEntry, id: Hash, losing: &[ControlEntry]) {
+        let statement = &entry.statement;
+        match &statement.action {
+            Action::Genesis(_) => {}
+            Action::Enrol(enrol) => self.admit(&enrol.device, statement.number),
+            Action::Revoke(revoke) => {
+                self.shut_out(&[revoke.target], &revoke.cut, &revoke.erasures, statement.number);
+            }
+            Action::Epoch(epoch) => {
+                self.min_version = epoch.min_version;
+                self.epoch = Some((id, (**epoch).clone()));
+            }
+            Action::Recover(recover) => {
+                let gone: Vec<DeviceId> = self
+                    .members()
+                    .map(|(device, _)| *device)
+                    .filter(|device| !recover.keep.contains(device))
+                    .collect();
+                self.shut_out(&gone, &recover.cut, &recover.erasures, statement.number);
+                self.admit(&recover.device, statement.number);
+            }
+            Action::Phrase(phrase) => self.recovery = phrase.recovery,
             Action::ServerChange(change) => self.server.clone_from(&change.server),
-            Action::Unite(both) if unite => self.unite(both, statement.number, history)?,
-            Action::Unite(_) => return Err(ControlError::Branch),
+            Action::Unite(_) => {
+                for entry in losing {
+                    if let Action::Revoke(revoke) = &entry.statement.action
+                        && self.member(&revoke.target).is_some()
+                    {
+                        self.shut_out(&[revoke.target], &revoke.cut, &revoke.erasures, statement.number);
+                    }
+                }
+            }
         }
         if matches!(
             statement.action,
@@ -193,45 +235,33 @@ impl Account {
         }
         self.head = id;
         self.number = statement.number;
-        Ok(())
     }
 
-    fn admit(
-        &mut self,
+    /// Whether these keys may join `remaining` members.
+    fn check_new(
+        &self,
         keys: &DeviceKeys,
         proof: &Signature,
         transcript: &Hash,
-        number: u64,
+        remaining: usize,
     ) -> Result<(), ControlError> {
         verify(&keys.log, &device_proof_id(&self.id, keys, transcript), proof)?;
-        let device = keys.device_id();
-        if self.devices.contains_key(&device) {
+        if self.devices.contains_key(&keys.device_id()) {
             return Err(ControlError::EnrolledBefore);
         }
-        if self.members().count() >= MAX_DEVICES {
+        if remaining >= MAX_DEVICES {
             return Err(ControlError::TooManyDevices);
         }
-        self.devices.insert(
-            device,
-            Member {
-                keys: *keys,
-                enrolled: number,
-                revoked: None,
-            },
-        );
         Ok(())
     }
 
-    fn enrol(&mut self, enrol: &Enrol, number: u64) -> Result<(), ControlError> {
-        self.admit(&enrol.device, &enrol.proof, &enrol.transcript, number)
-    }
-
-    fn revoke(&mut self, revoke: &Revoke, number: u64) -> Result<(), ControlError> {
-        if self.member(&revoke.target).is_none() {
-            return Err(ControlError::TargetNotMember);
-        }
-        self.shut_out(&[revoke.target], &revoke.cut, &revoke.erasures, number);
-        Ok(())
+    fn admit(&mut self, keys: &DeviceKeys, number: u64) {
+        let member = Member {
+            keys: *keys,
+            enrolled: number,
+            revoked: None,
+        };
+        self.devices.insert(keys.device_id(), member);
     }
 
     fn shut_out(&mut self, targets: &[DeviceId], cut: &VersionVector, erasures: &EraseSet, number: u64) {
@@ -250,7 +280,7 @@ impl Account {
         }
     }
 
-    fn change_epoch(&mut self, epoch: &Epoch, id: Hash) -> Result<(), ControlError> {
+    fn check_epoch(&self, epoch: &Epoch) -> Result<(), ControlError> {
         let expected = self
             .epoch
             .as_ref()
@@ -258,36 +288,27 @@ impl Account {
         let fits = Some(epoch.number) == expected
             && epoch.membership == self.membership
             && epoch.min_version >= self.min_version;
-        if !fits {
-            return Err(ControlError::Epoch);
-        }
-        self.min_version = epoch.min_version;
-        self.epoch = Some((id, epoch.clone()));
-        Ok(())
+        if fits { Ok(()) } else { Err(ControlError::Epoch) }
     }
 
-    fn recover(&mut self, recover: &Recover, author: &DeviceId, number: u64) -> Result<(), ControlError> {
+    fn check_recovery(&self, recover: &Recover, author: &DeviceId) -> Result<(), ControlError> {
         if recover.device.device_id() != *author {
             return Err(ControlError::NotMember);
         }
         if recover.keep.iter().any(|device| self.member(device).is_none()) {
             return Err(ControlError::TargetNotMember);
         }
-        let gone: Vec<DeviceId> = self
-            .members()
-            .map(|(device, _)| *device)
-            .filter(|device| !recover.keep.contains(device))
-            .collect();
-        self.shut_out(&gone, &recover.cut, &recover.erasures, number);
-        self.admit(&recover.device, &recover.proof, &Hash::ZERO, number)
+        self.check_new(&recover.device, &recover.proof, &Hash::ZERO, recover.keep.len())
     }
 
-    fn unite(&mut self, both: &Unite, number: u64, history: &[ControlEntry]) -> Result<(), ControlError> {
-        let losing: Vec<ControlEntry> = both
-            .losing
-            .iter()
-            .map(|bytes| ControlEntry::decode(bytes))
-            .collect::<Result<_, _>>()?;
+    /// Replays the losing branch from the fork on, and gives its entries.
+    fn check_branch(
+        &self,
+        both: &Unite,
+        history: &[ControlEntry],
+    ) -> Result<Vec<ControlEntry>, ControlError> {
+        let decoded = both.losing.iter().map(|bytes| ControlEntry::decode(bytes));
+        let losing: Vec<ControlEntry> = decoded.collect::<Result<_, _>>()?;
         let first = losing.first().ok_or(ControlError::Branch)?;
         // The shared part ends before the losing branch's first entry, and that entry isn't in this log.
         let shared = usize::try_from(first.statement.number).map_err(|_| ControlError::Branch)?;
@@ -307,19 +328,13 @@ impl Account {
         }
         for entry in &losing {
             // What outranks a branch can't be in the losing one.
-            if matches!(entry.statement.action, Action::Recover(_)) {
+            if matches!(entry.statement.action, Action::Recover(_) | Action::Unite(_)) {
                 return Err(ControlError::Branch);
             }
-            branch.take(entry, before, false)?;
+            let id = branch.check(entry)?;
+            branch.apply(entry, id, &[]);
         }
-        for entry in &losing {
-            if let Action::Revoke(revoke) = &entry.statement.action
-                && self.member(&revoke.target).is_some()
-            {
-                self.shut_out(&[revoke.target], &revoke.cut, &revoke.erasures, number);
-            }
-        }
-        Ok(())
+        Ok(losing)
     }
 
     /// Checks the wraps of the running epoch: those it names, for exactly the members.
