@@ -1,0 +1,48 @@
+//! Token buckets: so much in the long run, so much at once.
+
+/// One bucket. Its level is kept in thousandths, so that slow rates add up too.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bucket {
+    /// What was taken and hasn't come back yet, in thousandths.
+    used: u64,
+    at_ms: u64,
+}
+
+impl Bucket {
+    /// Takes `amount`, or says how many milliseconds to wait. A clock that goes back gives nothing and takes nothing.
+    pub(crate) fn take(&mut self, amount: u64, per_s: u64, burst: u64, now_ms: u64) -> Result<(), u64> {
+        let back = now_ms.saturating_sub(self.at_ms).saturating_mul(per_s);
+        self.used = self.used.saturating_sub(back);
+        self.at_ms = now_ms;
+        let after = self.used.saturating_add(amount.saturating_mul(1_000));
+        let limit = burst.saturating_mul(1_000);
+        if after <= limit {
+            self.used = after;
+            Ok(())
+        } else {
+            Err((after - limit).div_ceil(per_s.max(1)).max(1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bucket;
+
+    #[test]
+    fn what_was_taken_comes_back() {
+        let mut bucket = Bucket::default();
+        for _ in 0..10 {
+            bucket.take(1, 2, 10, 5_000).unwrap();
+        }
+        assert_eq!(bucket.take(1, 2, 10, 5_000), Err(500));
+        assert_eq!(bucket.take(1, 2, 10, 5_499), Err(1));
+        assert_eq!(bucket.take(1, 2, 10, 5_500), Ok(()));
+        assert_eq!(bucket.take(1, 2, 10, 4_000), Err(500), "the clock went back");
+        assert_eq!(
+            bucket.take(11, 2, 10, 100_000),
+            Err(500),
+            "more than there ever is"
+        );
+    }
+}

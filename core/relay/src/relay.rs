@@ -1,0 +1,597 @@
+//! The state machine: sessions, the accounts in memory, and how an input becomes a transaction and outputs.
+
+mod control;
+mod data;
+mod erasure;
+mod fetch;
+mod hello;
+mod mailbox;
+mod open;
+mod operate;
+mod push;
+mod registry;
+mod retention;
+mod statement;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hearth_protocol::codec::Wire;
+use hearth_protocol::entropy::Entropy;
+use hearth_protocol::envelope::Nothing;
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::id::{AccountId, DeviceId, Hash, MailboxId, VerifyKey};
+use hearth_protocol::limits::{ERASE_ACK_TIMEOUT_MS, MAX_BATCH_BYTES, MAX_MESSAGE_BYTES};
+use hearth_protocol::message::{Refusal, Reply, ReplyFrame, Request, RequestFrame};
+use hearth_protocol::statement::AnyStatement;
+
+use crate::account::Loaded;
+use crate::config::{Config, Role};
+use crate::rate::Bucket;
+use crate::rows::Rows;
+use crate::session::{Input, Output, SessionId};
+use crate::store::{SHARED, Space, Store, StoreError};
+use mailbox::Mailbox;
+
+pub use open::AdoptError;
+pub use operate::AccountInfo;
+
+/// What a session gets between two [`Input::Drained`], in bytes: beyond that everything waits in the store.
+pub const CREDIT_BYTES: usize = 8 << 20;
+
+/// How long whoever is told `StorageFailed` or `Busy` shall wait, in milliseconds.
+const STORAGE_RETRY_MS: u64 = 30_000;
+
+/// Serves the accounts of one store.
+///
+/// Feed it what happens on connections with [`step`](Self::step), carry out what comes back, and call
+/// [`tick`](Self::tick) when [`wants_tick`](Self::wants_tick) says so. It reads no clock, draws no random bytes and does no
+/// I/O but through the store; the same inputs give the same outputs.
+///
+/// # Durability
+///
+/// Each input is one transaction of the store. What an output says is in the store before `step` returns. When the store
+/// fails, nothing of the input counts and every session of the account is closed with `StorageFailed`.
+///
+/// # Memory and backpressure
+///
+/// There are no queues. What a session still has to be told is a position per kind (control entry, erasure, statement,
+/// registry, item of each log), and the store is read from there on. A session gets at most [`CREDIT_BYTES`] until
+/// [`Input::Drained`] says that it has left; then the next piece follows. So a slow or dead connection costs its
+/// positions, about 100 bytes and 16 for each log, and an account in memory its members and its logs' heads.
+#[derive(Debug)]
+pub struct Relay<S> {
+    rows: Rows<S>,
+    config: Config,
+    key: VerifyKey,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Which sessions belong to an account, whether it is in memory or not.
+    present: BTreeMap<AccountId, BTreeSet<SessionId>>,
+    accounts: BTreeMap<AccountId, Loaded>,
+    mailboxes: BTreeMap<MailboxId, Mailbox>,
+    opens: Bucket,
+    receipts_owed: bool,
+}
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was said yet: open an account, pair, or say `Hello`.
+    Fresh,
+    /// It came with the recovery phrase.
+    Recovering(AccountId),
+    /// A device of an account.
+    Ready(AccountId, DeviceId),
+}
+
+#[derive(Debug)]
+struct Session {
+    transport_key: VerifyKey,
+    exporter: [u8; 32],
+    phase: Phase,
+    last_request: u32,
+    /// The number of the last control entry that the device has.
+    control: u64,
+    /// The number of the control log's head at its `Hello`, as the device had it.
+    control_at_hello: u64,
+    /// The cursor of the last erasure sent, and of the last one applied.
+    erased_sent: u64,
+    erased_applied: u64,
+    gate: bool,
+    /// When it is closed unless it says `Applied`.
+    erase_deadline_ms: Option<u64>,
+    /// The cursor of the last statement sent; how many were sent; the cursor after so many.
+    statements_sent: u64,
+    statements_count: u64,
+    statement_marks: VecDeque<(u64, u64)>,
+    table_sent: Hash,
+    /// How far each log was sent, by number; `None` until the device's vector is known.
+    sent: Option<BTreeMap<u32, u64>>,
+    /// What is sent before everything else: the living items up to the frontier of a checkpoint, by log.
+    before: Option<BTreeMap<u32, (u64, u64)>>,
+    complete: bool,
+    credit: usize,
+    mailbox: Option<MailboxId>,
+    mailboxes_made: u32,
+}
+
+impl Session {
+    fn account(&self) -> Option<AccountId> {
+        match self.phase {
+            Phase::Fresh => None,
+            Phase::Recovering(account) | Phase::Ready(account, _) => Some(account),
+        }
+    }
+
+    fn device(&self) -> Option<DeviceId> {
+        match self.phase {
+            Phase::Ready(_, device) => Some(device),
+            _ => None,
+        }
+    }
+}
+
+/// Why an input isn't carried out.
+#[derive(Debug)]
+enum Fault {
+    /// Answered with `Refused`.
+    Refuse(ErrorCode, u64),
+    /// Answered with `Refused`, then the connection closes.
+    Close(ErrorCode),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ErrorCode> for Fault {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refuse(code, 0)
+    }
+}
+
+/// What one call is given, and what comes of it.
+struct Turn<'a> {
+    now_ms: u64,
+    entropy: &'a mut dyn Entropy,
+    out: Vec<Output>,
+}
+
+impl Turn<'_> {
+    fn reply(&mut self, to: SessionId, request: u32, reply: Reply) -> usize {
+        let bytes = ReplyFrame { to: request, reply }.encode();
+        let length = bytes.len();
+        self.out.push(Output::Frame { to, bytes });
+        length
+    }
+
+    fn refuse(&mut self, to: SessionId, request: u32, code: ErrorCode, retry_after_ms: u64) {
+        let refusal = Refusal {
+            code,
+            retry_after_ms,
+            versions: None,
+        };
+        self.reply(to, request, Reply::Refused(refusal));
+    }
+}
+
+const ACCEPTED: Reply = Reply::Accepted(Nothing {});
+
+impl<S: Store> Relay<S> {
+    /// Serves what is in this store.
+    pub fn new(store: S, config: Config) -> Result<Self, StoreError> {
+        let rows = Rows { store, writes: 0 };
+        let receipts_owed = !rows.keys(&SHARED, Space::Owed, &[], 1)?.is_empty();
+        Ok(Self {
+            rows,
+            key: config.signer.public(),
+            config,
+            sessions: BTreeMap::new(),
+            present: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            opens: Bucket::default(),
+            receipts_owed,
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.rows.store
+    }
+
+    /// The store, to put several steps into one transaction of its own. What accounts hold in memory must stay true: if
+    /// that transaction fails, drop this relay and make a new one.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.rows.store
+    }
+
+    /// Ends the relay and gives the store back.
+    pub fn into_store(self) -> S {
+        self.rows.store
+    }
+
+    /// What it was given. Admission and limits may be exchanged while it runs.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Takes what happened on one connection. `now_ms` is milliseconds since 1970; only waiting depends on it. Fails only
+    /// when the store is damaged or can't even roll back: then stop using it.
+    pub fn step(
+        &mut self,
+        session: SessionId,
+        input: Input<'_>,
+        now_ms: u64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Vec<Output>, StoreError> {
+        let mut turn = Turn {
+            now_ms,
+            entropy,
+            out: Vec::new(),
+        };
+        match input {
+            Input::Connected {
+                transport_key,
+                exporter,
+            } => self.connected(session, transport_key, exporter),
+            Input::Closed => self.forget(session),
+            Input::Drained => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.credit = CREDIT_BYTES;
+                }
+                self.push_to(session, &mut turn)?;
+            }
+            Input::Frame(bytes) => self.frame(session, bytes, &mut turn)?,
+            Input::Batch(bytes) => self.batch(session, bytes, &mut turn)?,
+        }
+        Ok(turn.out)
+    }
+
+    fn connected(&mut self, session: SessionId, transport_key: [u8; 32], exporter: [u8; 32]) {
+        self.forget(session);
+        self.sessions.insert(
+            session,
+            Session {
+                transport_key: VerifyKey(transport_key),
+                exporter,
+                phase: Phase::Fresh,
+                last_request: 0,
+                control: 0,
+                control_at_hello: 0,
+                erased_sent: 0,
+                erased_applied: 0,
+                gate: false,
+                erase_deadline_ms: None,
+                statements_sent: 0,
+                statements_count: 0,
+                statement_marks: VecDeque::new(),
+                table_sent: Hash::ZERO,
+                sent: None,
+                before: None,
+                complete: false,
+                credit: CREDIT_BYTES,
+                mailbox: None,
+                mailboxes_made: 0,
+            },
+        );
+    }
+
+    /// Drops a session. The account stays in memory while there is room for it.
+    fn forget(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        if let Some(account) = session.account()
+            && let Some(present) = self.present.get_mut(&account)
+        {
+            present.remove(&id);
+            if present.is_empty() {
+                self.present.remove(&account);
+                if self.accounts.len() > self.config.limits.accounts_cached {
+                    self.accounts.remove(&account);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, to: SessionId, code: ErrorCode, turn: &mut Turn<'_>) {
+        if self.sessions.contains_key(&to) {
+            self.forget(to);
+            turn.out.push(Output::Close { to, code });
+        }
+    }
+
+    fn frame(&mut self, id: SessionId, bytes: &[u8], turn: &mut Turn<'_>) -> Result<(), StoreError> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        if bytes.len() > MAX_MESSAGE_BYTES {
+            self.close(id, ErrorCode::TooLarge, turn);
+            return Ok(());
+        }
+        let Ok(frame) = RequestFrame::decode(bytes) else {
+            self.close(id, ErrorCode::Malformed, turn);
+            return Ok(());
+        };
+        if session.last_request.checked_add(1) != Some(frame.id) {
+            self.close(id, ErrorCode::OutOfTurn, turn);
+            return Ok(());
+        }
+        session.last_request = frame.id;
+        let outcome = self.transaction(id, turn, |relay, turn| {
+            relay.charge(id, &frame.request, bytes.len(), turn.now_ms)?;
+            relay.request(id, frame.id, frame.request, turn)
+        });
+        self.settle(id, frame.id, outcome, turn)
+    }
+
+    fn batch(&mut self, id: SessionId, bytes: &[u8], turn: &mut Turn<'_>) -> Result<(), StoreError> {
+        if !self.sessions.contains_key(&id) {
+            return Ok(());
+        }
+        if bytes.len() > MAX_BATCH_BYTES {
+            self.close(id, ErrorCode::TooLarge, turn);
+            return Ok(());
+        }
+        let outcome = self.transaction(id, turn, |relay, turn| relay.take_batch(id, bytes, turn));
+        self.settle(id, 0, outcome, turn)
+    }
+
+    /// Runs something as one transaction. What a refused input has written, and what it has put out, is dropped.
+    fn transaction(
+        &mut self,
+        id: SessionId,
+        turn: &mut Turn<'_>,
+        work: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let account = self.sessions.get(&id).and_then(Session::account);
+        self.rows.begin()?;
+        let outcome = work(self, turn).and_then(|()| {
+            if self.rows.writes == 0 {
+                self.rows.store.rollback()?;
+            } else {
+                self.rows.store.commit()?;
+            }
+            Ok(())
+        });
+        if outcome.is_err() {
+            self.rows.store.rollback()?;
+            // What the account holds in memory may be ahead of the store now.
+            if self.rows.writes > 0
+                && let Some(account) = account
+            {
+                self.accounts.remove(&account);
+            }
+        }
+        outcome
+    }
+
+    /// Answers what went wrong, then sends everybody what is new.
+    fn settle(
+        &mut self,
+        id: SessionId,
+        request: u32,
+        outcome: Result<(), Fault>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), StoreError> {
+        let account = self.sessions.get(&id).and_then(Session::account);
+        match outcome {
+            Ok(()) => {}
+            Err(Fault::Refuse(code, retry_after_ms)) => turn.refuse(id, request, code, retry_after_ms),
+            Err(Fault::Close(code)) => {
+                turn.refuse(id, request, code, 0);
+                self.close(id, code, turn);
+            }
+            Err(Fault::Store(error @ StoreError::Damaged(_))) => return Err(error),
+            Err(Fault::Store(_)) => {
+                turn.out.clear();
+                turn.refuse(id, request, ErrorCode::StorageFailed, STORAGE_RETRY_MS);
+                let everybody = account.and_then(|account| self.present.get(&account).cloned());
+                for session in everybody.unwrap_or_default().into_iter().chain([id]) {
+                    self.close(session, ErrorCode::StorageFailed, turn);
+                }
+                return Ok(());
+            }
+        }
+        match account.or_else(|| self.sessions.get(&id).and_then(Session::account)) {
+            Some(account) => self.push(&account, turn),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a request off the account's allowance. What must always pass does.
+    fn charge(&mut self, id: SessionId, request: &Request, bytes: usize, now_ms: u64) -> Result<(), Fault> {
+        let exempt = match request {
+            Request::Hello(_)
+            | Request::Vector(_)
+            | Request::Applied(_)
+            | Request::Ack(_)
+            | Request::Erase(_)
+            | Request::Open(_)
+            | Request::Goodbye(_) => true,
+            Request::Statement(statement) => {
+                matches!(**statement, AnyStatement::EraseAck(_) | AnyStatement::EpochAck(_))
+            }
+            _ => false,
+        };
+        let account = self.sessions.get(&id).and_then(Session::account);
+        if let (false, Some(account)) = (exempt, account) {
+            self.allow(&account, 1, bytes as u64, now_ms)?;
+        }
+        Ok(())
+    }
+
+    fn allow(&mut self, account: &AccountId, requests: u64, bytes: u64, now_ms: u64) -> Result<(), Fault> {
+        self.load(account)?;
+        let limits = self.config.limits;
+        let Some(loaded) = self.accounts.get_mut(account) else {
+            return Ok(());
+        };
+        let limited = |retry_after_ms| Fault::Refuse(ErrorCode::RateLimited, retry_after_ms);
+        loaded
+            .requests
+            .take(
+                requests,
+                u64::from(limits.requests_per_s),
+                u64::from(limits.request_burst),
+                now_ms,
+            )
+            .map_err(limited)?;
+        loaded
+            .bytes
+            .take(bytes, limits.bytes_per_s, limits.byte_burst, now_ms)
+            .map_err(limited)
+    }
+
+    fn request(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        request: Request,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        let out_of_turn = Fault::Close(ErrorCode::OutOfTurn);
+        let phase = self.sessions.get(&id).map(|session| session.phase);
+        let Some(phase) = phase else { return Ok(()) };
+        match (request, phase) {
+            (Request::Hello(hello), Phase::Fresh | Phase::Recovering(_)) => {
+                self.hello(id, number, &hello, turn)
+            }
+            (Request::Open(open), Phase::Fresh) => self.open(id, number, &open, turn),
+            (Request::Mailbox(message), _) => self.mail(id, number, message, turn),
+            (Request::Goodbye(_), _) => {
+                self.forget(id);
+                Ok(())
+            }
+            (_, Phase::Fresh) => Err(out_of_turn),
+            (request, Phase::Recovering(account)) => match request {
+                Request::Vector(_) => self.tell_vector(id, number, &account, turn),
+                Request::Control(push) => self.take_control(id, number, &account, *push, turn),
+                Request::Fetch(fetch) => self.fetch_recovering(id, number, &account, &fetch, turn),
+                _ => Err(out_of_turn),
+            },
+            (request, Phase::Ready(account, device)) => {
+                self.refuse_if_moved(&account, &request)?;
+                match request {
+                    Request::Vector(vector) => self.take_vector(id, number, &account, &device, vector, turn),
+                    Request::Applied(applied) => self.applied(id, number, &account, &applied, turn),
+                    Request::Ack(acked) => self.take_ack(id, number, &account, &device, &acked, turn),
+                    Request::Control(push) => self.take_control(id, number, &account, *push, turn),
+                    Request::Erase(push) => self.take_erase(id, number, &account, *push, turn),
+                    Request::Registry(update) => self.take_registry(id, number, &account, &update, turn),
+                    Request::Statement(statement) => {
+                        self.take_statement(id, number, &account, &statement, turn)
+                    }
+                    Request::Fetch(fetch) => self.fetch(id, number, &account, &device, &fetch, turn),
+                    _ => Err(out_of_turn),
+                }
+            }
+        }
+    }
+
+    fn refuse_if_moved(&mut self, account: &AccountId, request: &Request) -> Result<(), Fault> {
+        let role = self.config.role;
+        let key = self.key;
+        let loaded = self.loaded(account)?;
+        if !loaded.moved(role, &key) {
+            return Ok(());
+        }
+        match request {
+            Request::Vector(_)
+            | Request::Fetch(_)
+            | Request::Erase(_)
+            | Request::Applied(_)
+            | Request::Ack(_) => Ok(()),
+            Request::Statement(statement)
+                if matches!(**statement, AnyStatement::EraseAck(_) | AnyStatement::EpochAck(_)) =>
+            {
+                Ok(())
+            }
+            _ => Err(ErrorCode::Moved.into()),
+        }
+    }
+
+    /// Reads an account into memory, and says whether there is one.
+    fn load(&mut self, account: &AccountId) -> Result<bool, StoreError> {
+        if self.accounts.contains_key(account) {
+            return Ok(true);
+        }
+        match Loaded::read(&self.rows, account)? {
+            Some(loaded) => {
+                self.accounts.insert(*account, loaded);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// An account that is there.
+    fn loaded(&mut self, account: &AccountId) -> Result<&mut Loaded, StoreError> {
+        self.load(account)?;
+        self.accounts
+            .get_mut(account)
+            .ok_or(StoreError::Damaged("an account is missing"))
+    }
+
+    fn session(&mut self, id: SessionId) -> Result<&mut Session, Fault> {
+        self.sessions
+            .get_mut(&id)
+            .ok_or(Fault::Close(ErrorCode::OutOfTurn))
+    }
+
+    /// When [`tick`](Self::tick) has something to do, in milliseconds since 1970; 0: now.
+    pub fn wants_tick(&self) -> Option<u64> {
+        if self.receipts_owed {
+            return Some(0);
+        }
+        let deadlines = self
+            .sessions
+            .values()
+            .filter_map(|session| session.erase_deadline_ms);
+        let mailboxes = self.mailboxes.values().map(Mailbox::ends_ms);
+        deadlines.chain(mailboxes).min()
+    }
+
+    /// Does what waits for time: closes who doesn't acknowledge an erasure, ends mailboxes, and scrubs the store and signs
+    /// the receipts that are owed. Call it with no transaction of your own open. It may take as long as the store's scrub.
+    pub fn tick(&mut self, now_ms: u64, entropy: &mut dyn Entropy) -> Result<Vec<Output>, StoreError> {
+        let mut turn = Turn {
+            now_ms,
+            entropy,
+            out: Vec::new(),
+        };
+        self.mailboxes.retain(|_, mailbox| !mailbox.is_over(now_ms));
+        let late: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.erase_deadline_ms.is_some_and(|at| at <= now_ms))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            turn.refuse(id, 0, ErrorCode::EraseNotAcknowledged, 0);
+            self.close(id, ErrorCode::EraseNotAcknowledged, &mut turn);
+        }
+        if self.receipts_owed {
+            self.give_receipts(&mut turn)?;
+        }
+        Ok(turn.out)
+    }
+
+    /// When somebody who was told of an erasure now has to have acknowledged it.
+    fn deadline(now_ms: u64) -> u64 {
+        now_ms.saturating_add(ERASE_ACK_TIMEOUT_MS)
+    }
+
+    fn is_server(&self) -> bool {
+        self.config.role == Role::Server
+    }
+}

@@ -1,0 +1,418 @@
+//! `Hello` and what settles a session: vectors, the gate, acknowledgements.
+
+use std::collections::BTreeMap;
+
+use hearth_protocol::codec::Map;
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::id::{AccountId, DeviceId, InstanceToken, LogId, TimeMs};
+use hearth_protocol::message::{
+    Acked, Ahead, Applied, Complete, Hello, Refusal, Reply, Stored, VersionRange, Welcome, choose_version,
+    session_id,
+};
+use hearth_protocol::vector::{Head, VersionVector, vector_digest};
+
+use super::{ACCEPTED, Fault, Phase, Relay, Turn};
+use crate::account::{Loaded, control_entry, device_row};
+use crate::rows::DeviceRow;
+use crate::session::SessionId;
+use crate::store::{SHARED, Space, Store, StoreError};
+
+const NO_TOKEN: InstanceToken = InstanceToken([0; 16]);
+
+impl<S: Store> Relay<S> {
+    pub(super) fn hello(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        hello: &Hello,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        let version = match choose_version(&hello.versions, self.config.versions) {
+            Ok(version) => version,
+            Err(code) => {
+                self.refuse_version(id, number, code, 0, turn);
+                return Ok(());
+            }
+        };
+        if hello.device == DeviceId([0; 32]) {
+            return self.hello_recovering(id, number, hello, version, turn);
+        }
+        if !self.load(&hello.account)? {
+            return Err(Fault::Close(ErrorCode::UnknownAccount));
+        }
+        let transport_key = self.session(id)?.transport_key;
+        let key = self.key;
+        let loaded = self.loaded(&hello.account)?;
+        let Some(device) = loaded.control.devices().get(&hello.device) else {
+            return Err(Fault::Close(ErrorCode::UnknownDevice));
+        };
+        if device.keys.transport != transport_key {
+            return Err(Fault::Close(ErrorCode::WrongTransportKey));
+        }
+        if device.revoked.is_some() {
+            return self.turn_away(id, number, hello, turn);
+        }
+        let lowest = loaded.control.min_version();
+        if version < lowest {
+            self.refuse_version(id, number, ErrorCode::VersionTooOld, lowest, turn);
+            return Ok(());
+        }
+        let mut remembered = device_row(&self.rows, &hello.account, &hello.device)?;
+        let known = [remembered.current, remembered.offered, NO_TOKEN];
+        if !remembered.any_token && !known.contains(&hello.instance) {
+            return Err(Fault::Close(ErrorCode::StaleInstance));
+        }
+        let mut token = [0; 16];
+        turn.entropy.fill(&mut token);
+        remembered.current = hello.instance;
+        remembered.offered = InstanceToken(token);
+        remembered.any_token = false;
+        remembered.seen_ms = turn.now_ms;
+        self.rows
+            .put(&hello.account, Space::Devices, &hello.device.0, &remembered)?;
+        let earlier = self.present.get(&hello.account).cloned().unwrap_or_default();
+        for other in earlier {
+            let same = self.sessions.get(&other).and_then(super::Session::device) == Some(hello.device);
+            if same && other != id {
+                self.close(other, ErrorCode::Superseded, turn);
+            }
+        }
+        let (welcome, holed) = self.settle_session(id, hello, &remembered, version, key, turn.now_ms)?;
+        turn.reply(id, number, Reply::Welcome(Box::new(welcome)));
+        if let Some(stored) = holed {
+            turn.reply(id, 0, Reply::Stored(stored));
+        }
+        Ok(())
+    }
+
+    fn refuse_version(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        code: ErrorCode,
+        at_least: u16,
+        turn: &mut Turn<'_>,
+    ) {
+        let refusal = Refusal {
+            code,
+            retry_after_ms: 0,
+            versions: Some(VersionRange {
+                lowest: self
+                    .config
+                    .versions
+                    .first()
+                    .map_or(0, |lowest| at_least.max(*lowest)),
+                highest: self.config.versions.last().copied().unwrap_or(0),
+            }),
+        };
+        turn.reply(id, number, Reply::Refused(refusal));
+        self.close(id, code, turn);
+    }
+
+    /// A revoked device gets the entries that it lacks, which prove it, and nothing else.
+    fn turn_away(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        hello: &Hello,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        let from = hello.control_number.saturating_add(1);
+        let part = self.control_part(&hello.account, from, u64::MAX)?;
+        if !part.entries.is_empty() {
+            turn.reply(id, 0, Reply::Control(part));
+        }
+        turn.refuse(id, number, ErrorCode::RevokedDevice, 0);
+        self.close(id, ErrorCode::RevokedDevice, turn);
+        Ok(())
+    }
+
+    fn settle_session(
+        &mut self,
+        id: SessionId,
+        hello: &Hello,
+        remembered: &DeviceRow,
+        version: u16,
+        key: hearth_protocol::id::VerifyKey,
+        now_ms: u64,
+    ) -> Result<(Welcome, Option<Stored>), Fault> {
+        debug_assert_eq!(key, self.key);
+        let loaded = self
+            .accounts
+            .get(&hello.account)
+            .ok_or(StoreError::Damaged("an account is missing"))?;
+        let control = &loaded.control;
+        // A device whose head isn't in our log knows more, or another branch: it asks for what it wants.
+        let in_our_log = hello.control == control.head()
+            || hello.control_number < control.number()
+                && control_entry(&self.rows, &hello.account, hello.control_number)?
+                    .is_some_and(|entry| entry.id(&hello.account) == hello.control);
+        let digest = loaded.digest();
+        let gate = hello.erased_root == loaded.row.erased_root;
+        let (sent, delta) = if hello.vector == digest {
+            (Some(positions(loaded, &loaded.vector())), false)
+        } else if hello.vector == vector_digest(&hello.account, &remembered.vector) {
+            (Some(positions(loaded, &remembered.vector)), true)
+        } else {
+            (None, false)
+        };
+        let same = hello.control == control.head()
+            && gate
+            && hello.table == loaded.row.table
+            && hello.vector == digest;
+        let ahead = (!same).then(|| Ahead {
+            control: control.head(),
+            control_number: control.number(),
+            erased_cursor: loaded.row.erased_cursor,
+            erased_root: loaded.row.erased_root,
+            table: loaded.row.table,
+            vector: digest,
+            delta,
+        });
+        let own_log = hello
+            .log
+            .and_then(|log| loaded.logs.get(&log).map(|row| (log, row)))
+            .filter(|(_, row)| row.open.statement.device == hello.device);
+        let holed = own_log
+            .filter(|(_, row)| !row.holed.is_empty())
+            .map(|(log, row)| Stored {
+                log,
+                seq: row.head.seq,
+                link: row.head.link,
+                holed: row.holed.to_vec().try_into().unwrap_or_default(),
+            });
+        let session = self
+            .sessions
+            .get_mut(&id)
+            .ok_or(Fault::Close(ErrorCode::OutOfTurn))?;
+        if let Some(account) = session.account() {
+            self.present.entry(account).or_default().remove(&id);
+        }
+        session.phase = Phase::Ready(hello.account, hello.device);
+        self.present.entry(hello.account).or_default().insert(id);
+        session.control = if in_our_log {
+            hello.control_number.min(control.number())
+        } else {
+            control.number()
+        };
+        session.control_at_hello = hello.control_number;
+        session.erased_sent = if gate {
+            loaded.row.erased_cursor
+        } else {
+            hello.erased_cursor.min(loaded.row.erased_cursor)
+        };
+        session.erased_applied = session.erased_sent;
+        session.gate = gate;
+        session.statements_sent = remembered.statements.min(loaded.row.statements);
+        session.table_sent = hello.table;
+        session.sent = sent;
+        session.complete = same;
+        let proof = session_id(&hello.account, &hello.device, &session.exporter);
+        let welcome = Welcome {
+            version,
+            proof: self.config.signer.sign(&proof),
+            instance: remembered.offered,
+            own: own_log.map(|(_, row)| row.head),
+            ahead,
+            used_bytes: loaded.row.used_bytes,
+            quota_bytes: self.config.limits.quota_bytes,
+            at: TimeMs { ms: now_ms },
+        };
+        Ok((welcome, holed))
+    }
+
+    /// Somebody with nothing but the phrase: the account is found by the phrase's public key.
+    fn hello_recovering(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        hello: &Hello,
+        version: u16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        let account: Option<AccountId> = self.rows.get(&SHARED, Space::Phrases, &hello.account.0)?;
+        let Some(account) = account else {
+            return Err(Fault::Close(ErrorCode::UnknownAccount));
+        };
+        let key = self.key;
+        let role = self.config.role;
+        let loaded = self.loaded(&account)?;
+        if loaded.moved(role, &key) {
+            return Err(Fault::Close(ErrorCode::Moved));
+        }
+        let ahead = Ahead {
+            control: loaded.control.head(),
+            control_number: loaded.control.number(),
+            erased_cursor: loaded.row.erased_cursor,
+            erased_root: loaded.row.erased_root,
+            table: loaded.row.table,
+            vector: loaded.digest(),
+            delta: false,
+        };
+        let used_bytes = loaded.row.used_bytes;
+        let session = self.session(id)?;
+        let proof = session_id(&hello.account, &hello.device, &session.exporter);
+        let before = session.account();
+        session.phase = Phase::Recovering(account);
+        if let Some(before) = before {
+            self.present.entry(before).or_default().remove(&id);
+        }
+        self.present.entry(account).or_default().insert(id);
+        let welcome = Welcome {
+            version,
+            proof: self.config.signer.sign(&proof),
+            instance: NO_TOKEN,
+            own: None,
+            ahead: Some(ahead),
+            used_bytes,
+            quota_bytes: self.config.limits.quota_bytes,
+            at: TimeMs { ms: turn.now_ms },
+        };
+        turn.reply(id, number, Reply::Welcome(Box::new(welcome)));
+        Ok(())
+    }
+
+    /// The server's vector, for whoever recovers and has to cut behind it.
+    pub(super) fn tell_vector(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        account: &AccountId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        let vector = self.loaded(account)?.vector();
+        turn.reply(id, number, Reply::Complete(Complete { vector }));
+        Ok(())
+    }
+
+    /// The device says what it has, because its digest was unknown, or because it wants to begin again.
+    pub(super) fn take_vector(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        account: &AccountId,
+        device: &DeviceId,
+        vector: VersionVector,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        let sent = positions(self.loaded(account)?, &vector);
+        let mut remembered = device_row(&self.rows, account, device)?;
+        if remembered.vector != vector {
+            remembered.vector = vector;
+            self.rows.put(account, Space::Devices, &device.0, &remembered)?;
+        }
+        let session = self.session(id)?;
+        session.sent = Some(sent);
+        session.complete = false;
+        turn.reply(id, number, ACCEPTED);
+        Ok(())
+    }
+
+    /// The gate opens when the device has applied what the relay has.
+    pub(super) fn applied(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        account: &AccountId,
+        applied: &Applied,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        let row = self.loaded(account)?.row.clone();
+        let now_ms = turn.now_ms;
+        let session = self.session(id)?;
+        if applied.erased_root == row.erased_root {
+            session.gate = true;
+            session.erased_sent = row.erased_cursor;
+            session.erased_applied = row.erased_cursor;
+            session.erase_deadline_ms = None;
+        } else if session.gate && applied.erased_cursor < row.erased_cursor {
+            // More has come since; the root is that of what the device has, and can't be compared.
+            session.erased_applied = session.erased_applied.max(applied.erased_cursor);
+            session.erase_deadline_ms =
+                (session.erased_applied < session.erased_sent).then(|| Self::deadline(now_ms));
+        } else {
+            if session.gate {
+                session.erase_deadline_ms.get_or_insert(Self::deadline(now_ms));
+            }
+            return Err(ErrorCode::GateClosed.into());
+        }
+        turn.reply(id, number, ACCEPTED);
+        Ok(())
+    }
+
+    /// What is durable on the device: remembered for its next `Hello`, and what lets covered bodies go.
+    pub(super) fn take_ack(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        account: &AccountId,
+        device: &DeviceId,
+        acked: &Acked,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        self.load(account)?;
+        let mut remembered = device_row(&self.rows, account, device)?;
+        let before = remembered.clone();
+        let mut vector: BTreeMap<LogId, Head> = remembered.vector.iter().copied().collect();
+        let mut own = None;
+        for (log, seq) in acked.upto.iter() {
+            let loaded = self.loaded(account)?;
+            if loaded.logs.get(log).is_some_and(|row| {
+                row.open.statement.device == *device && row.holed.first().is_some_and(|hole| hole.seq <= *seq)
+            }) {
+                own = Some((*log, *seq));
+            }
+            if vector.get(log).is_some_and(|head| head.seq >= *seq) {
+                continue;
+            }
+            let link = match self
+                .accounts
+                .get(account)
+                .and_then(|loaded| loaded.log(account, log))
+            {
+                Some(log) => log.link_at(&self.rows, *seq)?,
+                None => None,
+            };
+            if let Some(link) = link {
+                vector.insert(*log, Head { seq: *seq, link });
+            }
+        }
+        remembered.vector = Map::new(vector).map_err(|_| ErrorCode::TooLarge)?;
+        let session = self.session(id)?;
+        while let Some((count, cursor)) = session.statement_marks.front().copied() {
+            if count > acked.statements {
+                break;
+            }
+            remembered.statements = remembered.statements.max(cursor);
+            session.statement_marks.pop_front();
+        }
+        if remembered != before {
+            self.rows.put(account, Space::Devices, &device.0, &remembered)?;
+        }
+        if let Some((log, seq)) = own {
+            let loaded = self.loaded(account)?;
+            if let Some(row) = loaded.logs.get_mut(&log) {
+                let left: Vec<_> = row.holed.iter().filter(|hole| hole.seq > seq).copied().collect();
+                row.holed = left.try_into().unwrap_or_default();
+            }
+            if let Some(loaded) = self.accounts.get(account) {
+                loaded.save_log(&mut self.rows, &log)?;
+            }
+        }
+        self.compact_acknowledged(account, device, acked)?;
+        turn.reply(id, number, ACCEPTED);
+        Ok(())
+    }
+}
+
+/// From where each log has to be sent to somebody who has this vector, by the logs' numbers.
+fn positions(loaded: &Loaded, vector: &VersionVector) -> BTreeMap<u32, u64> {
+    loaded
+        .logs
+        .iter()
+        .map(|(log, row)| {
+            let has = vector.get(log).map_or(0, |head| head.seq);
+            (row.number, has.min(row.head.seq))
+        })
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! The key registry: sealed shards under a table that grows by compare-and-swap.
+
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::id::{AccountId, Hash};
+use hearth_protocol::limits::SHARDS;
+use hearth_protocol::registry::{RegistryUpdate, Shard, shard_id};
+
+use super::control::{NO_TABLE, any_log_key};
+use super::{ACCEPTED, Fault, Relay, Turn};
+use crate::account::table;
+use crate::session::SessionId;
+use crate::store::{Space, Store};
+
+impl<S: Store> Relay<S> {
+    pub(super) fn take_registry(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        account: &AccountId,
+        update: &RegistryUpdate,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
+        if !self.session(id)?.gate {
+            return Err(ErrorCode::GateClosed.into());
+        }
+        let arriving = self.is_server() && !self.loaded(account)?.row.arrived;
+        self.put_registry(account, update, arriving, false)?;
+        self.session(id)?.table_sent = update.table.id(account);
+        turn.reply(id, number, ACCEPTED);
+        Ok(())
+    }
+
+    /// Checks an update and writes it.
+    ///
+    /// `arriving`: the account comes from elsewhere, so the table may follow one that isn't here, and its shards may come
+    /// in several messages. `exempt`: what the update belongs to isn't held up by a quota.
+    pub(super) fn put_registry(
+        &mut self,
+        account: &AccountId,
+        update: &RegistryUpdate,
+        arriving: bool,
+        exempt: bool,
+    ) -> Result<(), Fault> {
+        let conflict = || Fault::from(ErrorCode::RegistryConflict);
+        let current = table(&self.rows, account)?;
+        let quota = self.config.limits.quota_bytes;
+        let loaded = self.loaded(account)?;
+        let next = &update.table.statement;
+        let next_id = update.table.id(account);
+        let author = if arriving {
+            any_log_key(loaded, &next.author)
+        } else {
+            loaded.control.member(&next.author).map(|member| member.keys.log)
+        };
+        let author = author.ok_or(ErrorCode::BadSignature)?;
+        update
+            .table
+            .verify(account, &author)
+            .map_err(|_| ErrorCode::BadSignature)?;
+        let again = next_id == loaded.row.table && current.is_some();
+        let running = loaded.control.epoch().map(|(_, epoch)| epoch.number);
+        if !again {
+            if running != Some(next.epoch) {
+                return Err(conflict());
+            }
+            let follows = match &current {
+                Some(current) => {
+                    next.previous == loaded.row.table
+                        && Some(next.number) == current.statement.number.checked_add(1)
+                }
+                None => arriving || next.previous == NO_TABLE && next.number == 1,
+            };
+            // A table that arrives in place of one which arrived before it has the higher number.
+            let replaces = arriving
+                && current
+                    .as_ref()
+                    .is_some_and(|current| next.number > current.statement.number);
+            if !follows && !replaces {
+                return Err(conflict());
+            }
+        }
+        let had = |index: usize| {
+            current
+                .as_ref()
+                .map_or(Hash::ZERO, |current| current.statement.shards[index])
+        };
+        let mut brought: Vec<Option<&Shard>> = vec![None; SHARDS];
+        for shard in update.shards.iter() {
+            let index = usize::from(shard.index);
+            if brought[index].is_some() || shard_id(account, shard) != next.shards[index] {
+                return Err(conflict());
+            }
+            brought[index] = Some(shard);
+        }
+        let complete = (0..SHARDS).all(|index| {
+            let named = next.shards[index];
+            named == Hash::ZERO || brought[index].is_some() || named == had(index)
+        });
+        if !complete && !arriving && !again {
+            return Err(conflict());
+        }
+        let mut used = loaded.row.used_bytes;
+        let before = used;
+        let mut changed = Vec::new();
+        for (index, shard) in brought.into_iter().enumerate() {
+            if next.shards[index] == had(index) && shard.is_none() {
+                continue;
+            }
+            let key = [index as u8];
+            let old: Option<Shard> = self.rows.get(account, Space::Shards, &key)?;
+            used = used.saturating_sub(old.map_or(0, |old| old.sealed.len() as u64));
+            match shard {
+                Some(shard) => {
+                    used = used.saturating_add(shard.sealed.len() as u64);
+                    self.rows.put(account, Space::Shards, &key, shard)?;
+                }
+                None => self.rows.delete(account, Space::Shards, &key)?,
+            }
+            changed.push(index as u8);
+        }
+        if !exempt && quota > 0 && used > quota && used > before {
+            return Err(ErrorCode::QuotaReached.into());
+        }
+        self.rows.put(account, Space::Table, b"", &update.table)?;
+        let mut loaded = self.take_loaded(account)?;
+        loaded.row.used_bytes = used;
+        loaded.row.table = next_id;
+        loaded.shards_changed = changed;
+        let saved = loaded.save(&mut self.rows);
+        self.accounts.insert(*account, loaded);
+        Ok(saved?)
+    }
+}
