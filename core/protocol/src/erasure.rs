@@ -4,7 +4,7 @@ use crate::codec::{List, Map, Set, wire_code, wire_struct};
 use crate::control::ControlEntry;
 use crate::hash::{Signed, Statement, label, merkle_root};
 use crate::id::{DeviceId, Handle, Hash, LogId, TimeMs, VerifyKey};
-use crate::limits::{MAX_ERASE_HANDLES, MAX_LOGS, MAX_STATEMENTS};
+use crate::limits::{MAX_CERTIFICATE_STATEMENTS, MAX_ERASE_HANDLES, MAX_LOGS, MAX_STATEMENTS};
 use crate::statement::{EpochAck, LogOpen};
 
 /// Which erasures: log → the number of its last one.
@@ -86,15 +86,15 @@ wire_struct! {
         /// The layout: 1.
         pub version: u16,
         /// The whole control log, genesis first.
-        pub control: List<ControlEntry, 65_536>,
+        pub control: List<ControlEntry, { crate::limits::MAX_CERTIFICATE_CONTROL }>,
         /// The openings of every log that is named.
         pub logs: List<Signed<LogOpen>, MAX_LOGS>,
         /// The erasure first, then those that follow from it.
         pub erasures: List<Signed<Erase>, MAX_STATEMENTS>,
         /// Of servers.
-        pub receipts: List<ServerReceipt, MAX_STATEMENTS>,
+        pub receipts: List<ServerReceipt, MAX_CERTIFICATE_STATEMENTS>,
         /// Of devices.
-        pub acks: List<Signed<EraseAck>, MAX_STATEMENTS>,
+        pub acks: List<Signed<EraseAck>, MAX_CERTIFICATE_STATEMENTS>,
         /// Of devices, for the epoch that ended the keys.
         pub epoch_acks: List<Signed<EpochAck>, MAX_STATEMENTS>,
         /// What the issuer takes it for; a verifier decides for itself and refuses a certificate that claims too much.

@@ -5,6 +5,7 @@
 //! them may hold a key. `core/sync/PROTOCOL.md` is the specification; this package is its wire side.
 
 pub mod base32;
+pub mod certificate;
 pub mod codec;
 pub mod control;
 pub mod entropy;

@@ -26,6 +26,12 @@ pub const MAX_LOSING_ENTRIES: usize = 64;
 pub const MAX_ERASE_HANDLES: usize = 1_024;
 /// Statements (erasures, acknowledgements, …) of one message.
 pub const MAX_STATEMENTS: usize = 1_024;
+/// Control entries of a certificate: the whole log.
+pub const MAX_CERTIFICATE_CONTROL: usize = 65_536;
+/// Acknowledgements, or receipts, of a certificate: one of every device or server for every erasure.
+pub const MAX_CERTIFICATE_STATEMENTS: usize = 65_536;
+/// Bytes of a certificate file.
+pub const MAX_CERTIFICATE_BYTES: usize = 64 << 20;
 /// Erasures that one epoch ends.
 pub const MAX_EPOCH_ERASURES: usize = 1_024;
 /// Shards of the key registry.
@@ -36,8 +42,8 @@ pub const MAX_SHARD_BYTES: usize = 1 << 20;
 pub const MAX_TEXT_BYTES: usize = 255;
 /// Bytes of a message between two devices that pair.
 pub const MAX_PAIRING_BYTES: usize = 16 << 10;
-/// Messages in a pairing mailbox.
-pub const MAX_PAIRING_MESSAGES: usize = 8;
+/// Messages in a pairing mailbox: a typed pairing is 8 at its first try, and each try before it was 3.
+pub const MAX_PAIRING_MESSAGES: usize = 16;
 /// How long a pairing code is good for.
 pub const PAIRING_TTL_MS: u64 = 10 * 60 * 1_000;
 /// Tries of a pairing code, counted by the devices.

@@ -1,6 +1,7 @@
 //! Properties that every wire type has, and the vectors that `PROTOCOL.md` refers to.
 
 mod accounts;
+mod certificate;
 mod codec;
 mod pairing;
 mod vectors;

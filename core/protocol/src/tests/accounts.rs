@@ -70,13 +70,13 @@ fn signed(statement: ControlStatement, account: &AccountId, seed: u8) -> Control
 }
 
 /// A log with the state it gives.
-struct Chain {
-    entries: Vec<ControlEntry>,
-    state: Account,
+pub(super) struct Chain {
+    pub(super) entries: Vec<ControlEntry>,
+    pub(super) state: Account,
 }
 
 impl Chain {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let first = genesis();
         Self {
             state: Account::open(&first).unwrap(),
@@ -88,7 +88,7 @@ impl Chain {
         self.entry_signed(author, author, action)
     }
 
-    fn entry_signed(&self, author: u8, seed: u8, action: Action) -> ControlEntry {
+    pub(super) fn entry_signed(&self, author: u8, seed: u8, action: Action) -> ControlEntry {
         let statement = ControlStatement {
             number: self.state.number() + 1,
             previous: self.state.head(),
@@ -111,15 +111,15 @@ impl Chain {
         outcome
     }
 
-    fn act(&mut self, author: u8, action: Action) -> Result<(), ControlError> {
+    pub(super) fn act(&mut self, author: u8, action: Action) -> Result<(), ControlError> {
         self.add(self.entry(author, action))
     }
 
-    fn enrol(&mut self, by: u8, new: u8) {
+    pub(super) fn enrol(&mut self, by: u8, new: u8) {
         self.act(by, enrol(&self.state.id(), new)).unwrap();
     }
 
-    fn fork(&self) -> Self {
+    pub(super) fn fork(&self) -> Self {
         Self {
             entries: self.entries.clone(),
             state: self.state.clone(),
@@ -131,7 +131,7 @@ impl Chain {
     }
 }
 
-fn enrol(account: &AccountId, new: u8) -> Action {
+pub(super) fn enrol(account: &AccountId, new: u8) -> Action {
     let transcript = Hash([new; 32]);
     let proof = sign(new, &device_proof_id(account, &device(new), &transcript));
     Action::Enrol(Box::new(Enrol {
@@ -141,7 +141,7 @@ fn enrol(account: &AccountId, new: u8) -> Action {
     }))
 }
 
-fn revoke(target: u8, cut: VersionVector) -> Action {
+pub(super) fn revoke(target: u8, cut: VersionVector) -> Action {
     Action::Revoke(Box::new(Revoke {
         target: device_id(target),
         reason: RevokeReason::Lost,
@@ -150,7 +150,7 @@ fn revoke(target: u8, cut: VersionVector) -> Action {
     }))
 }
 
-fn cut(logs: &[(u8, u64)]) -> VersionVector {
+pub(super) fn cut(logs: &[(u8, u64)]) -> VersionVector {
     Map::new(logs.iter().map(|(log, seq)| {
         (
             LogId([*log; 16]),
@@ -163,7 +163,7 @@ fn cut(logs: &[(u8, u64)]) -> VersionVector {
     .unwrap()
 }
 
-fn epoch(chain: &Chain, number: u64) -> Epoch {
+pub(super) fn epoch(chain: &Chain, number: u64) -> Epoch {
     Epoch {
         number,
         membership: chain.state.membership(),

@@ -17,7 +17,7 @@ use crate::vector::{Head, VersionVector, vector_digest};
 
 const COMMITTED: &str = include_str!("../../vectors/wire.txt");
 
-fn hex(bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
     use std::fmt::Write as _;
     bytes.as_ref().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
