@@ -19,7 +19,7 @@ wire_struct! {
         pub number: u64,
         /// Fresh random bytes: the id says nothing about the handles.
         pub nonce: [u8; 16],
-        /// Documents and blobs.
+        /// Documents and blobs; among them marks ([`mark`]).
         pub handles: Set<Handle, MAX_ERASE_HANDLES>,
         /// The erasure that this one follows from (its closure was wider on this device), or that it issues again.
         pub because: Option<Hash>,
@@ -28,6 +28,28 @@ wire_struct! {
         /// When, by the author's clock. The 30 days count from here.
         pub at: TimeMs,
     }
+}
+
+/// What a mark says of the thing whose id it was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Marked {
+    /// A memory is gone for good.
+    Memory = 1,
+    /// A chat is gone for good, with all its turns.
+    Chat = 2,
+    /// A turn is gone for good; its chat goes on in another document.
+    Turn = 3,
+    /// A memory stays, though all that it was drawn from may be gone.
+    Kept = 4,
+}
+
+/// Stands beside the handles of an erasure and tells devices, and nobody else, which *things* are meant: the first 16 bytes
+/// of a hash of a thing's id, which is random and never leaves a sealed body. A document can go because its chat was deleted
+/// or because one of its turns was; only a mark says which, so that everything drawn from it, known or not, goes or stays.
+pub fn mark(what: Marked, id: &[u8; 16]) -> Handle {
+    let hash = crate::hash::hash(label::ERASE_MARK, &[&[what as u8], id]);
+    Handle(std::array::from_fn(|place| hash.0[place]))
 }
 
 wire_struct! {

@@ -64,6 +64,8 @@ pub mod label {
         LOG_OPEN = "log open",
         /// Statement: an erasure.
         ERASE = "erase",
+        /// A mark: stands in an erasure for the id of a thing, not of a document.
+        ERASE_MARK = "erase mark",
         /// Statement: a device has erased.
         ERASE_ACK = "erase acknowledgement",
         /// Statement: a server has erased.

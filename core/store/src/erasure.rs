@@ -10,14 +10,14 @@ mod preview;
 mod recount;
 mod replay;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::store::Store;
 
-pub(crate) use carry_out::{EMPTIED, delete_chat, remove_memories};
+pub(crate) use carry_out::{EMPTIED, delete_chat, remove_chat, remove_memories};
 pub use preview::{
     EraseChat, EraseMemory, EraseMore, ErasePreview, EraseScope, EraseTurn, MemoryReason, TurnReason,
 };
@@ -89,6 +89,37 @@ pub struct EraseReceipt {
     pub log_emptied: bool,
 }
 
+/// Carries out a plan and counts twice what went.
+fn counted(
+    connection: &Connection,
+    plan: &ErasePlan,
+    id: ErasureId,
+    erased_at_ms: i64,
+) -> Result<EraseReceipt, StoreError> {
+    let before = recount::sizes(connection, plan)?;
+    let mut receipt = carry_out::carry_out(connection, plan, id, erased_at_ms)?;
+    receipt.recount = recount::sizes(connection, plan)?.since(&before);
+    Ok(receipt)
+}
+
+/// Carries out a plan that another device made, within the caller's transaction, and keeps the receipt. The log is emptied
+/// by [`Store::settle_erasures`] after it.
+pub(crate) fn run_plan(
+    connection: &Connection,
+    plan: &ErasePlan,
+    id: ErasureId,
+    now_ms: i64,
+) -> Result<EraseReceipt, StoreError> {
+    let receipt = counted(connection, plan, id, now_ms)?;
+    let document = serde_json::to_string(&receipt).map_err(|error| StoreError::Invalid(error.to_string()))?;
+    connection
+        .prepare_cached(
+            "INSERT INTO erasure (id, erased_at_ms, state, document) VALUES (?1, ?2, 'done', ?3)",
+        )?
+        .execute((id, now_ms, document))?;
+    Ok(receipt)
+}
+
 impl Store {
     /// Erases what `plan` names: from the tables, the full-text indexes, the vectors, the queue of jobs and the biography
     /// in one transaction, then from the write-ahead log.
@@ -124,9 +155,7 @@ impl Store {
         )?;
         let plan: ErasePlan =
             serde_json::from_str(&document).map_err(|error| StoreError::Invalid(error.to_string()))?;
-        let before = recount::sizes(&transaction, &plan)?;
-        let mut receipt = carry_out::carry_out(&transaction, &plan, id, erased_at_ms)?;
-        receipt.recount = recount::sizes(&transaction, &plan)?.since(&before);
+        let receipt = counted(&transaction, &plan, id, erased_at_ms)?;
         let document =
             serde_json::to_string(&receipt).map_err(|error| StoreError::Invalid(error.to_string()))?;
         transaction.execute(
@@ -138,7 +167,7 @@ impl Store {
     }
 
     /// Empties the log after erasures; says whether that could be done.
-    fn settle_erasures(&mut self) -> Result<bool, StoreError> {
+    pub(crate) fn settle_erasures(&mut self) -> Result<bool, StoreError> {
         match self.truncate_log() {
             Ok(()) => {
                 self.connection

@@ -30,6 +30,7 @@ mod search;
 mod settings;
 mod statistics;
 mod store;
+mod sync;
 mod transfer;
 mod vectors;
 
@@ -60,4 +61,9 @@ pub use recall_index::{Filter, Neighbours, RecallRow, RowKey, RowSource, TextQue
 pub use search::{HIGHLIGHT_END, HIGHLIGHT_START, SearchHit, SearchQuery};
 pub use statistics::StoreStatistics;
 pub use store::{DATABASE_FILE, KEY_HEADER_FILE, LOCK_FILE, Store, StoreOptions};
+pub use sync::{
+    DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, Dirty, DocumentWrite, ErasureDone, ErasureOrder, SYNCED_SETTINGS,
+    SettingsGroup, SyncBatch, SyncChat, SyncContent, SyncDocument, SyncItem, SyncKind, SyncMessage,
+    SyncRecord, SyncReport,
+};
 pub use vectors::{EmbeddingModel, Index, MAX_DIMENSIONS, TextToEmbed};

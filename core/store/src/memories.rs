@@ -20,6 +20,7 @@ use crate::store::Store;
 pub use query::{MemoryCounts, MemoryQuery};
 pub use transfer::{MEMORY_EXPORT_FORMAT, MEMORY_EXPORT_VERSION, MemoryImportReport};
 pub use write::{MemoryChange, NewMemory, Settled, Superseded};
+pub(crate) use write::{check_confidence, check_text};
 
 /// Longest text of a memory, in bytes: it is one short fact.
 pub const MAX_MEMORY_BYTES: usize = 16 * 1024;
@@ -212,6 +213,16 @@ pub(crate) fn memory_seq(connection: &Connection, id: MemoryId) -> Result<i64, S
         .query_row([id], |row| row.get(0))
         .optional()?
         .ok_or_else(|| StoreError::not_found("memory", id))
+}
+
+/// The memory with this id.
+pub(crate) fn memory_by_id(connection: &Connection, id: MemoryId) -> Result<Memory, StoreError> {
+    by_seq(connection, memory_seq(connection, id)?)
+}
+
+/// The memory with this inner number.
+pub(crate) fn memory_by_seq(connection: &Connection, seq: i64) -> Result<Memory, StoreError> {
+    by_seq(connection, seq)
 }
 
 fn by_seq(connection: &Connection, seq: i64) -> Result<Memory, StoreError> {

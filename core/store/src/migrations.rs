@@ -9,11 +9,14 @@ use crate::connection::APPLICATION_ID;
 use crate::error::StoreError;
 
 /// The schema version this program writes, and the newest it can read.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Step `n` (from 0) leads from version `n` to version `n + 1`.
-const STEPS: [&str; SCHEMA_VERSION as usize] =
-    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const STEPS: [&str; SCHEMA_VERSION as usize] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+];
 
 /// Brings the database to [`SCHEMA_VERSION`], in one transaction.
 ///

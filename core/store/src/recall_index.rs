@@ -154,12 +154,7 @@ impl Store {
             .prepare_cached("UPDATE chat SET memory = ?2 WHERE seq = ?1")?
             .execute((seq, on))?;
         if on {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO turn_search (rowid, text, previous)
-                     SELECT seq, text, previous FROM turn_text WHERE chat = ?1",
-                )?
-                .execute([seq])?;
+            add_turns_of(&transaction, seq)?;
         } else {
             transaction
                 .prepare_cached(
@@ -328,6 +323,16 @@ pub(crate) fn remove_turns_of(connection: &Connection, chat: i64) -> Result<usiz
     Ok(connection
         .prepare_cached("DELETE FROM turn_search WHERE rowid IN (SELECT seq FROM turn_text WHERE chat = ?1)")?
         .execute([chat])?)
+}
+
+/// Puts every turn of a chat into the full-text index.
+pub(crate) fn add_turns_of(connection: &Connection, chat: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO turn_search (rowid, text, previous) SELECT seq, text, previous FROM turn_text WHERE chat = ?1",
+        )?
+        .execute([chat])?;
+    Ok(())
 }
 
 /// Runs `change`, which changes what turn `seq` says (or whether it is a turn), and indexes it and the turns below it,

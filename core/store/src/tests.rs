@@ -3,6 +3,7 @@
 mod faults;
 mod mirror;
 mod pages;
+mod sync;
 
 use std::fs;
 use std::path::Path;

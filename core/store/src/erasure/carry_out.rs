@@ -9,6 +9,7 @@ use super::{EraseCounts, ErasePlan, EraseReceipt};
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::messages::MessageStatus;
+use crate::sync::Leaving;
 use crate::{biography, recall_index, search};
 
 /// What an emptied message has for metadata.
@@ -48,6 +49,8 @@ pub(super) fn carry_out(
         recount: counts,
         log_emptied: false,
     };
+    // What other devices are to erase too, as long as it is here to be found.
+    let leaving = Leaving::of(connection, plan)?;
     let mut chats = Vec::new();
     for chat in set(&plan.chats) {
         if let Some(seq) = seq_of(connection, "chat", chat.as_bytes())? {
@@ -74,6 +77,9 @@ pub(super) fn carry_out(
     for (chat, seq) in chats {
         remove_chat(connection, chat, seq, &mut counts)?;
         receipt.chats.push(chat);
+    }
+    if let Some(leaving) = leaving {
+        leaving.order(connection)?;
     }
     receipt.counts = counts;
     Ok(receipt)
@@ -198,7 +204,7 @@ fn empty_turn(
 
 /// Removes a chat with its messages from every table and index. Memories that had a source in it lose that; which of them
 /// go, the caller decides before.
-fn remove_chat(
+pub(crate) fn remove_chat(
     connection: &Connection,
     id: ChatId,
     seq: i64,
@@ -273,14 +279,26 @@ pub(crate) fn delete_chat(
 ) -> Result<(), StoreError> {
     let mut counts = EraseCounts::default();
     let mut memories = Vec::new();
+    let mut plan = ErasePlan {
+        chats: vec![id],
+        ..ErasePlan::default()
+    };
     for (memory, alone) in drawn_from_chats(connection, &[id])? {
         if alone {
             note_erased(connection, memory.as_bytes(), ErasedKind::Memory, now_ms)?;
             memories.extend(seq_of(connection, "memory", memory.as_bytes())?);
+            plan.memories.push(memory);
         }
     }
+    let leaving = Leaving::of(connection, &plan)?;
     remove_memories(connection, &memories, Some(now_ms), &mut counts)?;
-    remove_chat(connection, id, seq, &mut counts)
+    remove_chat(connection, id, seq, &mut counts)?;
+    if let Some(leaving) = leaving {
+        // Other devices are told for good, so it is for good here too.
+        note_erased(connection, id.as_bytes(), ErasedKind::Chat, now_ms)?;
+        leaving.order(connection)?;
+    }
+    Ok(())
 }
 
 fn any_jobs(connection: &Connection) -> Result<bool, StoreError> {

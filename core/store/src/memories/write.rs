@@ -14,6 +14,7 @@ use crate::error::StoreError;
 use crate::id::MemoryId;
 use crate::recall_index;
 use crate::store::Store;
+use crate::sync;
 use crate::vectors::{self, Index};
 
 /// A memory to add.
@@ -265,7 +266,9 @@ impl Store {
             )?
             .query_map([surplus as i64], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
+        let evicted = ids_of(&transaction, &going)?;
         erasure::remove_memories(&transaction, &going, None, &mut EraseCounts::default())?;
+        sync::ordered_here(&transaction, &evicted)?;
         transaction.commit()?;
         if !going.is_empty() {
             // What is evicted is of no use any more, and no secret: the log is emptied in its own time.
@@ -273,6 +276,14 @@ impl Store {
         }
         Ok(going.len())
     }
+}
+
+fn ids_of(connection: &Connection, seqs: &[i64]) -> Result<Vec<MemoryId>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM memory WHERE seq = ?1")?;
+    let ids = seqs
+        .iter()
+        .map(|seq| statement.query_row([seq], |row| row.get(0)));
+    Ok(ids.collect::<Result<_, _>>()?)
 }
 
 /// A new memory, and its inner number.
@@ -416,7 +427,7 @@ fn supersede(
 
 /// # Errors
 /// [`StoreError::Invalid`] for a text that no memory can have.
-pub(super) fn check_text(text: &str) -> Result<(), StoreError> {
+pub(crate) fn check_text(text: &str) -> Result<(), StoreError> {
     if text.trim().is_empty() {
         return Err(StoreError::Invalid("a memory needs a text".into()));
     }
@@ -431,7 +442,7 @@ pub(super) fn check_text(text: &str) -> Result<(), StoreError> {
 
 /// # Errors
 /// [`StoreError::Invalid`] outside 0 to 1.
-pub(super) fn check_confidence(confidence: f32) -> Result<(), StoreError> {
+pub(crate) fn check_confidence(confidence: f32) -> Result<(), StoreError> {
     if (0.0..=1.0).contains(&confidence) {
         Ok(())
     } else {

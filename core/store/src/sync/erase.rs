@@ -1,0 +1,455 @@
+//! Erasing here and everywhere: what a local erasure orders of other devices, and what their orders mean here.
+//!
+//! An order names handles and marks ([`hearth_protocol::erasure::mark`]). A **mark** says that a memory, chat or turn is gone
+//! for good, or that a memory stays: what it means here is an [`ErasePlan`] like a person's own, carried out by the same
+//! code, and noted by id. A **handle** without a mark is a document that something else takes the place of (a chat whose
+//! turn was redacted goes on in a new one), or an evicted memory: its content goes, its id may come back.
+//!
+//! **Closure.** A memory all of whose sources are gone goes too, unless it is marked as kept: the device that erased listed
+//! those it knew, as its person ticked them; one that another device drew offline is in neither list, and is caught here,
+//! whenever it comes ([`memory_is_erased`]).
+//!
+//! Marks are hashes of random ids. To find what a mark is of, all ids here are hashed: about 0.3 µs each, and only when an
+//! order names something that is no document here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hearth_protocol::erasure::{Marked, mark};
+use hearth_protocol::hash::sha256;
+use hearth_protocol::id::Handle;
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Map, json};
+
+use super::content::setting;
+use super::{ErasureDone, SettingsGroup, SyncItem, SyncKind, capture, running};
+use crate::erasure::{EraseCounts, ErasePlan, ErasedKind, is_erased, remove_chat, remove_memories, run_plan};
+use crate::error::StoreError;
+use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
+use crate::memories::Memory;
+
+/// Whether a thing is gone for good: erased here, or marked by anybody.
+pub(super) fn is_gone(connection: &Connection, id: &[u8; 16], what: ErasedKind) -> Result<bool, StoreError> {
+    let marked = match what {
+        ErasedKind::Memory => Marked::Memory,
+        ErasedKind::Chat => Marked::Chat,
+        ErasedKind::Message => Marked::Turn,
+    };
+    Ok(is_erased(connection, id, what)? || is_ordered(connection, &mark(marked, id))?)
+}
+
+/// Whether this handle or mark is erased for ever.
+pub(super) fn is_ordered(connection: &Connection, handle: &Handle) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sync_erased WHERE handle = ?1)")?
+        .query_row([handle.0], |row| row.get(0))?)
+}
+
+pub(super) fn chat_is_erased(connection: &Connection, id: ChatId) -> Result<bool, StoreError> {
+    is_gone(connection, id.as_bytes(), ErasedKind::Chat)
+}
+
+/// Whether a memory is gone, or came from nothing but what is.
+pub(super) fn memory_is_erased(connection: &Connection, memory: &Memory) -> Result<bool, StoreError> {
+    let id = memory.id.as_bytes();
+    if is_gone(connection, id, ErasedKind::Memory)? {
+        return Ok(true);
+    }
+    if memory.sources.is_empty() || is_ordered(connection, &mark(Marked::Kept, id))? {
+        return Ok(false);
+    }
+    for source in &memory.sources {
+        let turn = is_gone(connection, source.message.as_bytes(), ErasedKind::Message)?;
+        if !turn && !is_gone(connection, source.chat.as_bytes(), ErasedKind::Chat)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Notes that a handle or mark is erased for ever, and orders it of the others, unless it is known.
+fn order(connection: &Connection, handle: &Handle) -> Result<bool, StoreError> {
+    let new = note(connection, handle)?;
+    if new {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO sync_outgoing_erasure (handle) VALUES (?1)")?
+            .execute([handle.0])?;
+    }
+    Ok(new)
+}
+
+fn note(connection: &Connection, handle: &Handle) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("INSERT OR IGNORE INTO sync_erased (handle) VALUES (?1)")?
+        .execute([handle.0])?
+        > 0)
+}
+
+fn handles_of(connection: &Connection, item: &SyncItem) -> Result<Vec<Handle>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT handle FROM sync_document WHERE kind = ?1 AND local = ?2 ORDER BY handle")?;
+    let rows = statement.query_map((item.kind as u8, &item.local), |row| row.get(0).map(Handle))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn drop_document(connection: &Connection, handle: &Handle) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM sync_document WHERE handle = ?1")?
+        .execute([handle.0])?;
+    Ok(())
+}
+
+/// Documents of this item go, here and everywhere. Says whether one was ordered that wasn't known to be erased.
+pub(super) fn order_documents(connection: &Connection, item: &SyncItem) -> Result<bool, StoreError> {
+    let mut new = false;
+    for handle in handles_of(connection, item)? {
+        drop_document(connection, &handle)?;
+        new |= order(connection, &handle)?;
+    }
+    Ok(new)
+}
+
+/// A document that came in and may not stay goes, here and everywhere.
+pub(super) fn refuse(connection: &Connection, handle: &Handle) -> Result<(), StoreError> {
+    drop_document(connection, handle)?;
+    order(connection, handle)?;
+    Ok(())
+}
+
+/// What an erasure takes from other devices too, found before it is carried out.
+pub(crate) struct Leaving {
+    marks: BTreeSet<Handle>,
+    items: Vec<SyncItem>,
+    /// Chats that go on without some of their turns.
+    shortened: Vec<SyncItem>,
+}
+
+impl Leaving {
+    /// What `plan` takes; `None` while the profile doesn't sync.
+    pub(crate) fn of(connection: &Connection, plan: &ErasePlan) -> Result<Option<Leaving>, StoreError> {
+        if !running(connection)? {
+            return Ok(None);
+        }
+        let mut marks = BTreeSet::new();
+        let mut items = Vec::new();
+        for id in &plan.memories {
+            marks.insert(mark(Marked::Memory, id.as_bytes()));
+            items.push(SyncItem::memory(*id));
+        }
+        let going: BTreeSet<MemoryId> = plan.memories.iter().copied().collect();
+        let mut drawn = |column: &str, id: &[u8; 16]| -> Result<(), StoreError> {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT m.id FROM memory_source AS s JOIN memory AS m ON m.seq = s.memory WHERE s.{column} = ?1"
+            ))?;
+            for id in statement.query_map([id], |row| row.get::<_, MemoryId>(0))? {
+                let id = id?;
+                if !going.contains(&id) {
+                    marks.insert(mark(Marked::Kept, id.as_bytes()));
+                }
+            }
+            Ok(())
+        };
+        for id in &plan.chats {
+            drawn("chat", id.as_bytes())?;
+            items.push(SyncItem::chat(*id));
+        }
+        for id in &plan.turns {
+            drawn("message", id.as_bytes())?;
+        }
+        marks.extend(plan.chats.iter().map(|id| mark(Marked::Chat, id.as_bytes())));
+        marks.extend(plan.turns.iter().map(|id| mark(Marked::Turn, id.as_bytes())));
+        let mut shortened = BTreeSet::new();
+        for id in &plan.turns {
+            let chat: Option<ChatId> = connection
+                .prepare_cached(
+                    "SELECT c.id FROM message AS m JOIN chat AS c ON c.seq = m.chat WHERE m.id = ?1",
+                )?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            shortened.extend(chat.filter(|chat| !plan.chats.contains(chat)).map(SyncItem::chat));
+        }
+        Ok(Some(Leaving {
+            marks,
+            items,
+            shortened: shortened.into_iter().collect(),
+        }))
+    }
+
+    /// Orders it, in the transaction that erased: what is erased here and not ordered can't be.
+    pub(crate) fn order(&self, connection: &Connection) -> Result<(), StoreError> {
+        for item in &self.items {
+            order_documents(connection, item)?;
+            capture::untouch(connection, item)?;
+        }
+        for item in &self.shortened {
+            // What was said stays in a document's history: the chat goes on in a new one.
+            if order_documents(connection, item)? {
+                capture::touch(connection, item)?;
+            }
+        }
+        for mark in &self.marks {
+            order(connection, mark)?;
+        }
+        Ok(())
+    }
+}
+
+/// Evicted memories leave the other devices too, but not for good: their ids aren't marked.
+pub(crate) fn ordered_here(connection: &Connection, evicted: &[MemoryId]) -> Result<(), StoreError> {
+    for id in evicted {
+        order_documents(connection, &SyncItem::memory(*id))?;
+    }
+    Ok(())
+}
+
+/// What an order means here.
+#[derive(Default)]
+struct Meaning {
+    plan: ErasePlan,
+    /// Documents that go without their ids being marked.
+    loose: Vec<SyncItem>,
+    documents: Vec<(Handle, SyncItem)>,
+}
+
+/// Carries out another device's order. Ids of it that are known already change nothing.
+pub(super) fn carry_out(
+    connection: &Connection,
+    erase: [u8; 32],
+    handles: &[Handle],
+    now_ms: i64,
+) -> Result<ErasureDone, StoreError> {
+    let ordered_before: i64 = connection
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM sync_outgoing_erasure")?
+        .query_row([], |row| row.get(0))?;
+    for handle in handles {
+        note(connection, handle)?;
+    }
+    let meaning = meaning(connection, handles)?;
+    for (handle, _) in &meaning.documents {
+        drop_document(connection, handle)?;
+    }
+    // A chat whose turn is emptied here as it was elsewhere: the other device writes the new document.
+    let mut quiet = Vec::new();
+    for turn in &meaning.plan.turns {
+        let chat: Option<ChatId> = connection
+            .prepare_cached("SELECT c.id FROM message AS m JOIN chat AS c ON c.seq = m.chat WHERE m.id = ?1")?
+            .query_row([turn], |row| row.get(0))
+            .optional()?;
+        if let Some(item) = chat.map(SyncItem::chat)
+            && !quiet.contains(&item)
+            && !capture::is_dirty(connection, &item)?
+            && handles_of(connection, &item)?.is_empty()
+        {
+            quiet.push(item);
+        }
+    }
+    let mut counts = EraseCounts::default();
+    let mut rebuild = Vec::new();
+    for item in &meaning.loose {
+        loosen(connection, item, &mut counts)?;
+        if !handles_of(connection, item)?.is_empty() {
+            rebuild.push(item.clone());
+        }
+    }
+    let receipt = if meaning.plan == ErasePlan::default() {
+        None
+    } else {
+        Some(run_plan(connection, &meaning.plan, ErasureId::random(), now_ms)?)
+    };
+    for link in meaning.plan.turns.iter().map(MessageId::as_bytes) {
+        connection
+            .prepare_cached("DELETE FROM memory_source WHERE message = ?1")?
+            .execute([link])?;
+    }
+    for link in meaning.plan.chats.iter().map(ChatId::as_bytes) {
+        connection
+            .prepare_cached("DELETE FROM memory_source WHERE chat = ?1")?
+            .execute([link])?;
+    }
+    for item in &quiet {
+        capture::untouch(connection, item)?;
+    }
+    let more = connection
+        .prepare_cached("SELECT handle FROM sync_outgoing_erasure WHERE seq > ?1 ORDER BY seq")?
+        .query_map([ordered_before], |row| row.get(0).map(Handle))?
+        .collect::<Result<Vec<_>, _>>()?;
+    // The nonce keeps the counts from being guessed.
+    let mut journal = ErasureId::random().as_bytes().to_vec();
+    let steps = json!({
+        "documents": meaning.documents.len(),
+        "loose": counts,
+        "carried_out": receipt.as_ref().map(|receipt| receipt.counts),
+        "more": more.len(),
+    });
+    journal.extend_from_slice(steps.to_string().as_bytes());
+    Ok(ErasureDone {
+        erase,
+        journal: sha256(&journal).0,
+        more,
+        rebuild,
+        receipt,
+    })
+}
+
+fn meaning(connection: &Connection, handles: &[Handle]) -> Result<Meaning, StoreError> {
+    let mut meaning = Meaning::default();
+    let mut unknown: BTreeSet<Handle> = BTreeSet::new();
+    for handle in handles {
+        let document: Option<(u8, Vec<u8>)> = connection
+            .prepare_cached("SELECT kind, local FROM sync_document WHERE handle = ?1")?
+            .query_row([handle.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match document.and_then(|(kind, local)| Some((SyncKind::from_number(kind)?, local))) {
+            Some((kind, local)) => meaning.documents.push((*handle, SyncItem { kind, local })),
+            None => _ = unknown.insert(*handle),
+        }
+    }
+    if !unknown.is_empty() {
+        resolve(connection, &unknown, &mut meaning.plan)?;
+    }
+    closure(connection, &mut meaning.plan)?;
+    let memories: BTreeSet<MemoryId> = meaning.plan.memories.iter().copied().collect();
+    for (_, item) in &meaning.documents {
+        let id = <[u8; 16]>::try_from(item.local.as_slice()).ok();
+        let planned = match (item.kind, id) {
+            (SyncKind::Memory, Some(id)) => memories.contains(&MemoryId::from_bytes(id)),
+            (SyncKind::Chat, Some(id)) => {
+                meaning.plan.chats.contains(&ChatId::from_bytes(id)) || explained(connection, &id)?
+            }
+            _ => false,
+        };
+        if !planned && !meaning.loose.contains(item) {
+            meaning.loose.push(item.clone());
+        }
+    }
+    Ok(meaning)
+}
+
+/// Finds the things whose marks these are.
+fn resolve(
+    connection: &Connection,
+    unknown: &BTreeSet<Handle>,
+    plan: &mut ErasePlan,
+) -> Result<(), StoreError> {
+    let ids = |sql: &str, what: Marked| -> Result<Vec<[u8; 16]>, StoreError> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| row.get::<_, [u8; 16]>(0))?;
+        let mut found = Vec::new();
+        for id in rows {
+            let id = id?;
+            if unknown.contains(&mark(what, &id)) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    };
+    let memories = ids(
+        "SELECT id FROM memory UNION SELECT local FROM sync_document WHERE kind = 1 AND length(local) = 16",
+        Marked::Memory,
+    )?;
+    plan.memories
+        .extend(memories.into_iter().map(MemoryId::from_bytes));
+    // Also those that aren't here, but that something was drawn from.
+    let chats = ids(
+        "SELECT id FROM chat UNION SELECT chat FROM memory_source
+         UNION SELECT local FROM sync_document WHERE kind = 2 AND length(local) = 16",
+        Marked::Chat,
+    )?;
+    plan.chats.extend(chats.into_iter().map(ChatId::from_bytes));
+    let turns = ids(
+        "SELECT id FROM message UNION SELECT message FROM memory_source",
+        Marked::Turn,
+    )?;
+    plan.turns.extend(turns.into_iter().map(MessageId::from_bytes));
+    Ok(())
+}
+
+/// Adds the memories that came from nothing but what goes, and from what is gone.
+fn closure(connection: &Connection, plan: &mut ErasePlan) -> Result<(), StoreError> {
+    let mut drawn: BTreeMap<MemoryId, bool> = BTreeMap::new();
+    for (column, ids) in [
+        (
+            "chat",
+            plan.chats.iter().map(ChatId::as_bytes).collect::<Vec<_>>(),
+        ),
+        ("message", plan.turns.iter().map(MessageId::as_bytes).collect()),
+    ] {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT m.id FROM memory_source AS s JOIN memory AS m ON m.seq = s.memory WHERE s.{column} = ?1"
+        ))?;
+        for id in ids {
+            for memory in statement.query_map([id], |row| row.get::<_, MemoryId>(0))? {
+                drawn.insert(memory?, false);
+            }
+        }
+    }
+    for id in &plan.memories {
+        drawn.remove(id);
+    }
+    for id in drawn.into_keys() {
+        let memory = crate::memories::memory_by_id(connection, id)?;
+        if memory_is_erased(connection, &memory)? {
+            plan.memories.push(id);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a chat's document goes because a turn of it is gone: the turn is emptied, and the rest stays.
+fn explained(connection: &Connection, chat: &[u8; 16]) -> Result<bool, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT m.id FROM message AS m JOIN chat AS c ON c.seq = m.chat WHERE c.id = ?1")?;
+    for id in statement.query_map([chat], |row| row.get::<_, [u8; 16]>(0))? {
+        if is_ordered(connection, &mark(Marked::Turn, &id?))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes what a document said, but not the right of its id to come back.
+fn loosen(connection: &Connection, item: &SyncItem, counts: &mut EraseCounts) -> Result<(), StoreError> {
+    let id = <[u8; 16]>::try_from(item.local.as_slice()).unwrap_or_default();
+    match item.kind {
+        SyncKind::Memory => {
+            let seq: Option<i64> = connection
+                .prepare_cached("SELECT seq FROM memory WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            if let Some(seq) = seq {
+                remove_memories(connection, &[seq], None, counts)?;
+            }
+        }
+        SyncKind::Chat => {
+            let seq: Option<i64> = connection
+                .prepare_cached("SELECT seq FROM chat WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            if let Some(seq) = seq {
+                // What was drawn from it stays, and stays drawn from it.
+                let links: Vec<(i64, [u8; 16])> = connection
+                    .prepare_cached("SELECT memory, message FROM memory_source WHERE chat = ?1")?
+                    .query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<Result<_, _>>()?;
+                remove_chat(connection, ChatId::from_bytes(id), seq, counts)?;
+                for (memory, message) in links {
+                    connection
+                        .prepare_cached(
+                            "INSERT INTO memory_source (memory, chat, message, text_hash) VALUES (?1, ?2, ?3, zeroblob(32))",
+                        )?
+                        .execute((memory, id, message))?;
+                }
+            }
+        }
+        SyncKind::Settings => {
+            let place = SettingsGroup::new(&String::from_utf8_lossy(&item.local));
+            if let Some(value) = setting(connection, &place.setting())? {
+                let bare = place.with(Some(value), Map::new());
+                connection
+                    .prepare_cached("UPDATE setting SET value = ?2 WHERE name = ?1")?
+                    .execute((place.setting(), bare.to_string()))?;
+            }
+        }
+        SyncKind::Biography | SyncKind::Usage | SyncKind::Media => {}
+    }
+    capture::untouch(connection, item)
+}

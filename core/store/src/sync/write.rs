@@ -1,0 +1,193 @@
+//! One transaction for all that a step of the device machine writes.
+
+use hearth_protocol::id::Handle;
+
+use super::{SyncContent, SyncDocument, SyncItem, apply, capture, erase, journal};
+use crate::erasure::EraseReceipt;
+use crate::error::StoreError;
+use crate::id::{ChatId, MemoryId};
+use crate::store::Store;
+
+/// A record of the device machine's journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncRecord {
+    /// A part of the journal.
+    pub space: u8,
+    /// The key within it.
+    pub key: Vec<u8>,
+    /// The value; `None` removes the record.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A document to keep, and what its thing is by it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentWrite {
+    /// The document.
+    pub document: SyncDocument,
+    /// What the thing now is, when that may have changed here: with all of its documents taken together.
+    pub content: Option<SyncContent>,
+}
+
+/// An erasure that another device ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasureOrder {
+    /// Its id.
+    pub erase: [u8; 32],
+    /// Handles and marks.
+    pub handles: Vec<Handle>,
+}
+
+/// Everything that a step writes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SyncBatch {
+    /// The machine's journal.
+    pub records: Vec<SyncRecord>,
+    /// Erasures, carried out before documents are written.
+    pub erasures: Vec<ErasureOrder>,
+    /// Documents.
+    pub documents: Vec<DocumentWrite>,
+    /// Marks of what is in its documents now ([`Store::dirty`]).
+    pub clear: Vec<i64>,
+    /// Erasures of this device's that the machine has taken over ([`Store::outgoing_erasures`]).
+    pub ordered: Vec<Handle>,
+}
+
+/// An erasure that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasureDone {
+    /// The erasure's id.
+    pub erase: [u8; 32],
+    /// SHA-256 of the journal: 16 random bytes, then the steps and how much each removed.
+    pub journal: [u8; 32],
+    /// Handles and marks that the closure reached beyond the order. They are in [`Store::outgoing_erasures`] too, until
+    /// they are given back as [`SyncBatch::ordered`].
+    pub more: Vec<Handle>,
+    /// Things of which a document went and another is left: to be written again from that.
+    pub rebuild: Vec<SyncItem>,
+    /// What was removed, where anything was by a mark.
+    pub receipt: Option<EraseReceipt>,
+}
+
+/// What came of a [`SyncBatch`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncReport {
+    /// Memories that weren't here before: to be compared with what was.
+    pub new_memories: Vec<MemoryId>,
+    /// Memories whose text, kind or status changed: to be compared again.
+    pub changed_memories: Vec<MemoryId>,
+    /// Chats that are new or changed. What is said in them was mined elsewhere.
+    pub changed_chats: Vec<ChatId>,
+    /// Groups of settings that changed.
+    pub settings: Vec<String>,
+    /// Documents of things that were erased: not kept, and ordered to be erased everywhere.
+    pub refused: Vec<Handle>,
+    /// Documents that were kept, though what they say can't be stored, and why.
+    pub rejected: Vec<(Handle, String)>,
+    /// Erasures that were carried out.
+    pub erasures: Vec<ErasureDone>,
+    /// Things whose document holds what was erased.
+    pub(super) to_replace: Vec<SyncItem>,
+}
+
+impl Store {
+    /// Writes all of a batch, or nothing. Documents of erased handles are passed over. After an erasure the write-ahead
+    /// log is emptied.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] and others of the database; nothing is written then.
+    pub fn sync_write(&mut self, batch: &SyncBatch, now_ms: i64) -> Result<SyncReport, StoreError> {
+        let mut report = SyncReport::default();
+        let mut transaction = self.transaction()?;
+        journal::write(&transaction, &batch.records)?;
+        for order in &batch.erasures {
+            let done = erase::carry_out(&transaction, order.erase, &order.handles, now_ms)?;
+            report.erasures.push(done);
+        }
+        for write in &batch.documents {
+            let document = &write.document;
+            if erase::is_ordered(&transaction, &document.handle)? {
+                continue;
+            }
+            keep(&transaction, document)?;
+            let Some(content) = &write.content else { continue };
+            // What turns out not to fit leaves nothing behind.
+            let attempt = transaction.savepoint()?;
+            let mut found = SyncReport::default();
+            match apply::apply(&attempt, content, &mut found) {
+                Ok(true) => {
+                    attempt.commit()?;
+                    report.take(found);
+                }
+                Ok(false) => {
+                    attempt.finish()?;
+                    erase::refuse(&transaction, &document.handle)?;
+                    report.refused.push(document.handle);
+                }
+                Err(StoreError::Invalid(reason)) => {
+                    attempt.finish()?;
+                    report.rejected.push((document.handle, reason));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for item in &report.to_replace {
+            erase::order_documents(&transaction, item)?;
+            capture::touch(&transaction, item)?;
+        }
+        capture::clear(&transaction, &batch.clear)?;
+        for handle in &batch.ordered {
+            transaction
+                .prepare_cached("DELETE FROM sync_outgoing_erasure WHERE handle = ?1")?
+                .execute([handle.0])?;
+        }
+        transaction.commit()?;
+        if !report.erasures.is_empty() || !report.refused.is_empty() || !report.to_replace.is_empty() {
+            self.settle_erasures()?;
+        }
+        Ok(report)
+    }
+
+    /// Handles and marks that were erased here and have yet to be ordered of the other devices, the oldest first.
+    pub fn outgoing_erasures(&self, limit: usize) -> Result<Vec<Handle>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT handle FROM sync_outgoing_erasure ORDER BY seq LIMIT ?1")?;
+        let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            row.get(0).map(Handle)
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether a handle is erased for ever.
+    pub fn is_erased_handle(&self, handle: Handle) -> Result<bool, StoreError> {
+        erase::is_ordered(&self.connection, &handle)
+    }
+}
+
+impl SyncReport {
+    fn take(&mut self, mut other: SyncReport) {
+        self.new_memories.append(&mut other.new_memories);
+        self.changed_memories.append(&mut other.changed_memories);
+        self.changed_chats.append(&mut other.changed_chats);
+        self.settings.append(&mut other.settings);
+        self.to_replace.append(&mut other.to_replace);
+    }
+}
+
+fn keep(connection: &rusqlite::Connection, document: &SyncDocument) -> Result<(), StoreError> {
+    let published: Vec<u8> = document.published.iter().flatten().copied().collect();
+    connection
+        .prepare_cached(
+            "INSERT INTO sync_document (handle, kind, local, document, published) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (handle) DO UPDATE SET kind = excluded.kind, local = excluded.local,
+                 document = excluded.document, published = excluded.published",
+        )?
+        .execute((
+            document.handle.0,
+            document.item.kind as u8,
+            &document.item.local,
+            &document.document,
+            published,
+        ))?;
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! What is erased on one is gone on all, and what is kept stays.
+
+use hearth_protocol::erasure::{Marked, mark};
+use hearth_protocol::id::Handle;
+use serde_json::json;
+
+use super::{Device, chat, items};
+use crate::{DocumentWrite, ErasePlan, MemoryStatus, SyncContent, SyncItem, SyncKind};
+
+#[test]
+fn an_erased_memory_goes_everywhere_and_never_comes_back() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let secret = one.remember("The secretcanary is out", &[]);
+    let older = one.remember("Older of it", &[]);
+    one.store.supersede_memory(older, secret, None, 11).unwrap();
+    let sent = one.publish();
+    other.take(&sent);
+    let plan = ErasePlan {
+        memories: vec![secret],
+        ..ErasePlan::default()
+    };
+    one.store.erase(&plan, 50).unwrap();
+    assert!(!one.holds("secretcanary"), "nor the document");
+    let orders = one.orders();
+    assert_eq!(orders.len(), 2, "its document and its mark");
+    let done = other.erase(&orders);
+    assert_eq!((done.more.len(), done.rebuild.len()), (0, 0));
+    assert_eq!(done.receipt.unwrap().memories, [secret]);
+    assert!(other.memory(secret).is_none() && !other.holds("secretcanary"));
+    assert_eq!(other.memory(older).unwrap().status, MemoryStatus::Review);
+    // Late arrivals: the same handle, another handle of the same id, the id by import.
+    let report = other.take(&sent);
+    assert!(report.new_memories.is_empty(), "{report:?}");
+    let mut twin: Vec<DocumentWrite> = sent
+        .into_iter()
+        .filter(|write| write.document.item == SyncItem::memory(secret))
+        .collect();
+    twin[0].document.handle = Handle([99; 16]);
+    let report = other.take(&twin);
+    assert_eq!(report.refused, [Handle([99; 16])]);
+    assert_eq!(other.orders(), [Handle([99; 16])], "and it is erased everywhere");
+    assert!(!other.holds("secretcanary"));
+    // The same order again, as after a crash, does nothing more.
+    let again = other.erase(&orders);
+    assert!(again.more.is_empty() && again.receipt.is_none_or(|receipt| receipt.memories.is_empty()));
+    assert_ne!(
+        again.journal, done.journal,
+        "the journal begins with random bytes"
+    );
+}
+
+#[test]
+fn a_redacted_turn_leaves_the_chat_and_what_is_kept() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let talk = chat(&mut one.store);
+    let first = one.say(talk, "my plaincanary word");
+    let second = one.say(talk, "my secretcanary word");
+    let kept = one.remember("From both", &[(talk, first), (talk, second)]);
+    let spared = one.remember("Unticked", &[(talk, second)]);
+    let going = one.remember("Of the secretcanary", &[(talk, second)]);
+    other.take(&one.publish());
+    // Drawn on the other device meanwhile, from the turn that goes.
+    let drawn = other.remember("Drawn of secretcanary", &[(talk, second)]);
+    let late = other.publish();
+    let answer = other.say(talk, "an answer, offline");
+    let plan = ErasePlan {
+        memories: vec![going],
+        turns: vec![second],
+        ..ErasePlan::default()
+    };
+    one.store.erase(&plan, 50).unwrap();
+    assert!(!one.holds("secretcanary"));
+    assert!(
+        items(&one.store).contains(&SyncItem::chat(talk)),
+        "it goes on in a new document"
+    );
+    let orders = one.orders();
+    let sent = one.publish();
+
+    let done = other.erase(&orders);
+    assert!(!other.holds("secretcanary"));
+    assert_eq!(
+        done.more.len(),
+        2,
+        "the document and the mark of what was drawn here: {done:?}"
+    );
+    assert!(other.memory(going).is_none() && other.memory(drawn).is_none());
+    assert_eq!(other.memory(kept).unwrap().sources.len(), 1);
+    assert_eq!(other.memory(spared).unwrap().sources.len(), 0);
+    assert_eq!(other.store.message(second).unwrap().text, "");
+    assert_eq!(other.store.message(first).unwrap().text, "my plaincanary word");
+    let report = other.take(&sent);
+    assert!(
+        report.refused.is_empty() && report.rejected.is_empty(),
+        "{report:?}"
+    );
+    let read = other.chat_content(talk).unwrap();
+    assert_eq!(read.messages.len(), 3);
+    assert!(read.messages.iter().any(|message| message.id == answer));
+    assert!(
+        items(&other.store).contains(&SyncItem::chat(talk)),
+        "the answer is on its way"
+    );
+    // The one that erased gets what was drawn elsewhere, late.
+    let report = one.take(&late);
+    assert_eq!(report.refused.len(), 1);
+    assert!(one.memory(drawn).is_none() && !one.holds("secretcanary"));
+    one.take(&other.publish());
+    for item in [
+        SyncItem::chat(talk),
+        SyncItem::memory(kept),
+        SyncItem::memory(spared),
+    ] {
+        let mut both = [&one, &other].map(|device| device.store.sync_content(&item).unwrap().unwrap());
+        for content in &mut both {
+            if let SyncContent::Memory(memory) = content {
+                memory.updated_at_ms = 0;
+            }
+        }
+        assert_eq!(both[0], both[1]);
+    }
+    assert_eq!(one.chat_content(talk).unwrap().messages.len(), 3);
+}
+
+#[test]
+fn a_deleted_chat_takes_what_came_from_it_alone() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let (talk, stays) = (chat(&mut one.store), chat(&mut one.store));
+    let said = one.say(talk, "a secretcanary here");
+    let elsewhere = one.say(stays, "elsewhere");
+    let alone = one.remember("Of secretcanary", &[(talk, said)]);
+    let both = one.remember("Of both", &[(talk, said), (stays, elsewhere)]);
+    other.take(&one.publish());
+    let drawn = other.remember("Drawn of secretcanary", &[(talk, said)]);
+    one.store.delete_chat(talk).unwrap();
+    assert!(!one.holds("secretcanary"));
+    let done = other.erase(&one.orders());
+    assert!(!other.holds("secretcanary"));
+    assert!(
+        other.chat_content(talk).is_none() && other.memory(alone).is_none() && other.memory(drawn).is_none()
+    );
+    assert_eq!(other.memory(both).unwrap().sources.len(), 1);
+    // Not published yet: its mark alone.
+    assert_eq!(done.more, [mark(Marked::Memory, drawn.as_bytes())]);
+}
+
+/// A document that goes without a mark is one that something takes the place of: its content goes, its id may come back.
+#[test]
+fn without_a_mark_the_id_may_come_back() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let talk = chat(&mut one.store);
+    let said = one.say(talk, "a secretcanary here");
+    let fact = one.remember("A fact of secretcanary", &[(talk, said)]);
+    let older = one.remember("An older one", &[]);
+    one.store.supersede_memory(older, fact, None, 12).unwrap();
+    one.store
+        .set_setting(
+            "settings",
+            &json!({"system_prompt": "secretcanary", "threads": 1}),
+        )
+        .unwrap();
+    let sent = one.publish();
+    other.take(&sent);
+    let handles: Vec<Handle> = sent
+        .iter()
+        .filter(|write| write.document.item != SyncItem::memory(older))
+        .map(|write| write.document.handle)
+        .collect();
+    let done = other.erase(&handles);
+    assert!(done.receipt.is_none() && done.more.is_empty());
+    assert!(!other.holds("secretcanary"));
+    assert!(other.memory(fact).is_none() && other.chat_content(talk).is_none());
+    let Some(SyncContent::Memory(waits)) = other.store.sync_content(&SyncItem::memory(older)).unwrap() else {
+        panic!("it stays")
+    };
+    assert_eq!(waits.status, MemoryStatus::Superseded { by: Some(fact) });
+    let mut anew = sent;
+    anew.retain(|write| write.document.item.kind != SyncKind::Settings);
+    for (number, write) in (0u8..).zip(&mut anew) {
+        write.document.handle = Handle([100 + number; 16]);
+    }
+    let report = other.take(&anew);
+    assert!(report.refused.is_empty());
+    assert_eq!(other.memory(fact).unwrap().sources.len(), 1);
+    assert_eq!(
+        other.memory(older).unwrap().status,
+        MemoryStatus::Superseded { by: Some(fact) }
+    );
+}
+
+#[test]
+fn evicted_memories_leave_other_devices_without_a_mark() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let facts = [one.remember("The first", &[]), one.remember("The second", &[])];
+    one.store.supersede_memory(facts[1], facts[0], None, 11).unwrap();
+    other.take(&one.publish());
+    one.store.evict_memories(1).unwrap();
+    let orders = one.orders();
+    assert_eq!(orders.len(), 1);
+    other.erase(&orders);
+    assert!(other.memory(facts[0]).is_none() && other.memory(facts[1]).is_some());
+    assert!(other.store.erased().unwrap().is_empty());
+    // What it took the place of keeps saying so, on both.
+    for device in [&one, &other] {
+        let Some(SyncContent::Memory(left)) = device.store.sync_content(&SyncItem::memory(facts[1])).unwrap()
+        else {
+            panic!("it stays")
+        };
+        assert_eq!(left.status, MemoryStatus::Superseded { by: Some(facts[0]) });
+    }
+}
+
+#[test]
+fn a_document_with_what_was_erased_is_replaced() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let talk = chat(&mut one.store);
+    let said = one.say(talk, "a secretcanary here");
+    let sent = one.publish();
+    other.erase(&[mark(Marked::Turn, said.as_bytes())]);
+    let report = other.take(&sent);
+    assert!(report.refused.is_empty());
+    assert_eq!(other.store.message(said).unwrap().text, "");
+    assert!(!other.holds("secretcanary"));
+    assert_eq!(other.orders(), [sent[0].document.handle]);
+    assert_eq!(items(&other.store), [SyncItem::chat(talk)]);
+    assert_ne!(other.publish()[0].document.handle, sent[0].document.handle);
+}
+
+#[test]
+fn several_documents_of_one_thing_are_kept_side_by_side() {
+    let mut one = Device::new(1);
+    let fact = one.remember("Imported twice", &[]);
+    let mut sent = one.publish();
+    sent[0].document.handle = Handle([0; 16]);
+    one.take(&sent);
+    let item = SyncItem::memory(fact);
+    let documents = one.store.sync_documents(&item).unwrap();
+    assert_eq!(documents.len(), 2);
+    assert_eq!(documents[0].handle, Handle([0; 16]), "the lowest handle first");
+    assert_eq!(
+        one.store.sync_document(Handle([0; 16])).unwrap().as_ref(),
+        Some(&documents[0])
+    );
+    // One of them goes without a mark: the thing is to be written again from the other.
+    let done = one.erase(&[Handle([0; 16])]);
+    assert_eq!(done.rebuild, [item]);
+    // With the mark the other goes, too.
+    let done = one.erase(&[mark(Marked::Memory, fact.as_bytes())]);
+    assert_eq!(done.more, [documents[1].handle]);
+    assert!(
+        one.store
+            .sync_documents(&SyncItem::memory(fact))
+            .unwrap()
+            .is_empty()
+    );
+}
