@@ -140,7 +140,10 @@ mod tests {
         let server = Identity::from_seed(&[2; 32]).unwrap();
         let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let mut listener = Listener::new(socket, &server, Limits::default()).unwrap();
-        let endpoint = Endpoint { host: "localhost".into(), port: listener.address().unwrap().port() };
+        let endpoint = Endpoint {
+            host: "localhost".into(),
+            port: listener.address().unwrap().port(),
+        };
         let network = Network::new().unwrap();
         let device = Identity::from_seed(&[1; 32]).unwrap();
         let (called, taken) = tokio::join!(network.connect(&device, &endpoint), listener.accept());
@@ -153,8 +156,13 @@ mod tests {
     #[tokio::test]
     async fn a_name_without_an_address_is_a_reason() {
         let network = Network::new().unwrap();
-        let endpoint = Endpoint { host: "no-such-host.invalid".into(), port: 1 };
-        let called = network.connect(&Identity::from_seed(&[1; 32]).unwrap(), &endpoint).await;
+        let endpoint = Endpoint {
+            host: "no-such-host.invalid".into(),
+            port: 1,
+        };
+        let called = network
+            .connect(&Identity::from_seed(&[1; 32]).unwrap(), &endpoint)
+            .await;
         assert!(matches!(called, Err(NetError::Unknown(_))));
     }
 }

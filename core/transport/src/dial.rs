@@ -63,9 +63,7 @@ impl Dialer {
         address: SocketAddr,
         name: &str,
     ) -> Result<Connection, DialError> {
-        let crypto = tls::client(identity).map_err(|error| DialError::Local(error.to_string()))?;
-        let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(transport(&self.shared.limits)));
+        let config = client_config(identity, &self.shared.limits)?;
         let connecting = self
             .endpoint
             .connect_with(config, address, name)
@@ -82,6 +80,19 @@ impl Dialer {
     pub async fn idle(&self) {
         self.endpoint.wait_idle().await;
     }
+}
+
+fn client_config(identity: &Identity, limits: &Limits) -> Result<ClientConfig, DialError> {
+    let crypto = tls::client(identity).map_err(|error| DialError::Local(error.to_string()))?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(limits)));
+    Ok(config)
+}
+
+/// What QUIC is to do as this device: for tests that write to streams by themselves.
+#[doc(hidden)]
+pub fn quic_config(identity: &Identity) -> Result<ClientConfig, DialError> {
+    client_config(identity, &Limits::default())
 }
 
 fn transport(limits: &Limits) -> TransportConfig {

@@ -255,6 +255,9 @@ impl<M: Machine> Worker<M> {
                 Command::Run(work) => work(&mut self.machine),
                 Command::Stop(done) => {
                     self.close_all(ErrorCode::Busy);
+                    // The machine goes first, so that its files are closed when the answer is there.
+                    drop(self);
+                    drop(inbox);
                     done.send(()).ok();
                     return;
                 }

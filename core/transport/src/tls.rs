@@ -95,6 +95,12 @@ impl Identity {
     }
 }
 
+/// The self-signed certificate of a seed and its key (PKCS #8), DER: what [`Identity::from_seed`] shows.
+pub fn self_signed(seed: &[u8; 32]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+    Some((certificate::self_signed(&pair), certificate::pkcs8(seed)))
+}
+
 /// The Ed25519 public key of a seed.
 pub fn public_key(seed: &[u8; 32]) -> Option<[u8; 32]> {
     Ed25519KeyPair::from_seed_unchecked(seed)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::message::Priority;
+use hearth_transport::dial::quic_config;
 use hearth_transport::tls::public_key;
 use hearth_transport::{Closed, Connection, DialError, Dialer, Event, Identity, Limits, Listener};
 use tokio::time::timeout;
@@ -179,6 +180,87 @@ async fn whoever_says_nothing_is_closed() {
     };
     let (mut device, _server, _listener) = pair(limits).await;
     assert_eq!(closed(&mut device).await.code, Some(ErrorCode::Busy));
+}
+
+/// A caller by hand: the control stream of a connection, to be written to at will.
+async fn by_hand(address: SocketAddr) -> (quinn::Connection, quinn::SendStream) {
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(quic_config(&Identity::from_seed(&DEVICE).unwrap()).unwrap());
+    let connection = endpoint.connect(address, "localhost").unwrap().await.unwrap();
+    let (stream, _) = connection.open_bi().await.unwrap();
+    (connection, stream)
+}
+
+/// The reason that the other end closed with.
+async fn reason(connection: &quinn::Connection) -> u64 {
+    match timeout(Duration::from_secs(20), connection.closed())
+        .await
+        .unwrap()
+    {
+        quinn::ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+        other => panic!("{other}"),
+    }
+}
+
+/// Patient for a twentieth of a second, then a MiB per second is the least.
+fn impatient() -> Limits {
+    Limits {
+        grace: Duration::from_millis(50),
+        pace: 1 << 20,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_does_not_come_on_closes_the_connection() {
+    let (mut listener, address) = listener(impatient());
+    let ((connection, mut stream), mut server) =
+        tokio::join!(by_hand(address), async { listener.accept().await.unwrap() });
+    stream.write_all(&[0, 0, 0, 3, 1, 2, 3]).await.unwrap();
+    assert_eq!(frame(&mut server).await, [1, 2, 3]);
+    // Silence between frames is no fault, a frame that stops in the middle is one.
+    stream.write_all(&[0, 0, 1, 0]).await.unwrap();
+    assert_eq!(reason(&connection).await, ErrorCode::Busy as u64);
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_come_on_closes_the_connection() {
+    let (mut listener, address) = listener(impatient());
+    let ((connection, mut stream), mut server) =
+        tokio::join!(by_hand(address), async { listener.accept().await.unwrap() });
+    stream.write_all(&[0, 0, 0, 0]).await.unwrap();
+    assert_eq!(frame(&mut server).await, []);
+    server.sender.identified();
+    let mut batch = connection.open_uni().await.unwrap();
+    batch.write_all(&[1, 1, 2]).await.unwrap();
+    assert_eq!(reason(&connection).await, ErrorCode::Busy as u64);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_long_closes_the_connection_and_one_that_is_given_up_does_not() {
+    let (mut device, mut server, _listener) = pair(Limits::default()).await;
+    device.sender.frame(b"hello".to_vec()).unwrap();
+    frame(&mut server).await;
+    server.sender.identified();
+    device
+        .sender
+        .batch(vec![2; (4 << 20) + 1], Priority::Live)
+        .unwrap();
+    assert_eq!(closed(&mut device).await.code, Some(ErrorCode::TooLarge));
+
+    let (mut listener, address) = listener(Limits::default());
+    let ((connection, mut stream), mut server) =
+        tokio::join!(by_hand(address), async { listener.accept().await.unwrap() });
+    stream.write_all(&[0, 0, 0, 0]).await.unwrap();
+    assert_eq!(frame(&mut server).await, []);
+    server.sender.identified();
+    let mut given_up = connection.open_uni().await.unwrap();
+    given_up.write_all(&batch(7, 1, 30)).await.unwrap();
+    let mut kept = connection.open_uni().await.unwrap();
+    kept.write_all(&batch(7, 2, 30)).await.unwrap();
+    kept.finish().unwrap();
+    given_up.reset(0u32.into()).unwrap();
+    assert!(matches!(next(&mut server).await, Event::Batch(bytes) if bytes == batch(7, 2, 30)));
 }
 
 #[tokio::test]

@@ -234,8 +234,8 @@ impl Shared {
         }
     }
 
-    /// Waits until an end was asked for and its time is over.
-    async fn lingered(&self) {
+    /// Waits until an end was asked for.
+    async fn ending(&self) {
         loop {
             let ending = self.ending.notified();
             if self.state().ending.is_some() {
@@ -243,6 +243,11 @@ impl Shared {
             }
             ending.await;
         }
+    }
+
+    /// Waits until an end was asked for and its time is over.
+    async fn lingered(&self) {
+        self.ending().await;
         tokio::time::sleep(LINGER).await;
     }
 
@@ -254,7 +259,11 @@ impl Shared {
 
 async fn write_frames(shared: Arc<Shared>, control: oneshot::Receiver<SendStream>) {
     let work = async {
-        let mut stream = control.await.ok()?;
+        let mut stream = tokio::select! {
+            stream = control => stream.ok()?,
+            // Nobody is there who could hear anything.
+            () = shared.ending() => return None,
+        };
         stream.set_priority(i32::from(i8::MAX)).ok()?;
         while let Some(frame) = shared.next_frame().await {
             let prefix = (frame.len() as u32).to_be_bytes();
