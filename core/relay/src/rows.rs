@@ -91,7 +91,7 @@ row! {
         current: InstanceToken,
         /// The token it was offered last.
         offered: InstanceToken,
-        /// Whether the next `Hello` may bring any token: after this server was restored.
+        /// Whether the next `Hello` may bring any token: the first one here, or the first after this server was restored.
         any_token: bool,
         /// Its newest agreement key, once it has acknowledged an epoch.
         agreement: Option<AgreementKey>,
@@ -111,7 +111,7 @@ impl Default for DeviceRow {
         Self {
             current: InstanceToken([0; 16]),
             offered: InstanceToken([0; 16]),
-            any_token: false,
+            any_token: true,
             agreement: None,
             epoch: 0,
             vector: VersionVector::default(),

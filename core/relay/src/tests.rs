@@ -1,3 +1,11 @@
 //! The relay driven by hand-made devices.
+#![allow(clippy::wildcard_imports)] // The kit is made of small functions, and every test uses most of them.
 
+mod control;
+mod data;
+mod erasure;
+mod kit;
+mod mailbox;
+mod property;
+mod sessions;
 mod store;
