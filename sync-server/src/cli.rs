@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 /// The blind sync server of Hearth: it stores and forwards what it can't read.
 #[derive(Debug, Parser)]
-#[command(version, about, args_conflicts_with_subcommands = false)]
+#[command(version, about, args_override_self = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     options: Options,

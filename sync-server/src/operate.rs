@@ -111,7 +111,7 @@ pub fn purge(config: &Config, account: &AccountId) -> Result<bool, OperateError>
             Ok(known)
         }
         Err(FolderError::InUse(_)) => {
-            let (store, path) = look(config)?;
+            let (mut store, path) = look(config)?;
             let known = has(&store, account).map_err(store_error(&path))?;
             store.request_purge(account).map_err(store_error(&path))?;
             let deadline = Instant::now() + PATIENCE;
@@ -119,6 +119,7 @@ pub fn purge(config: &Config, account: &AccountId) -> Result<bool, OperateError>
                 .requested_purges()
                 .map_err(store_error(&path))?
                 .contains(account)
+                || store.scrub().is_err()
             {
                 if Instant::now() > deadline {
                     return Err(OperateError::NoAnswer);

@@ -1,6 +1,8 @@
 //! The real binary as a process, and callers that aren't what they should be.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod device;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! New accounts: opened by a device here, or brought from another server.
 
+use hearth_protocol::base32;
 use hearth_protocol::control::{Account, Action, ControlEntry};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::sha256;
@@ -58,7 +59,10 @@ impl<S: Store> Relay<S> {
             return Err(ErrorCode::NotInvited.into());
         }
         if !open.invitation.is_empty() {
-            let key = sha256(open.invitation.as_bytes());
+            // One code, however it is spelled.
+            let code =
+                base32::decode(&open.invitation).unwrap_or_else(|_| open.invitation.as_bytes().to_vec());
+            let key = sha256(&code);
             let used: Option<AccountId> = self.rows.get(&SHARED, Space::Invitations, &key.0)?;
             if used.is_some_and(|by| by != account) {
                 return Err(ErrorCode::NotInvited.into());
