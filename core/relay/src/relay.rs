@@ -70,6 +70,8 @@ pub struct Relay<S> {
     mailboxes: BTreeMap<MailboxId, Mailbox>,
     opens: Bucket,
     receipts_owed: bool,
+    /// No deadline and no mailbox's end is earlier than this; it may be later.
+    soonest_ms: Option<u64>,
 }
 
 /// What a session may do.
@@ -195,6 +197,7 @@ impl<S: Store> Relay<S> {
             mailboxes: BTreeMap::new(),
             opens: Bucket::default(),
             receipts_owed,
+            soonest_ms: None,
         })
     }
 
@@ -548,17 +551,17 @@ impl<S: Store> Relay<S> {
             .ok_or(Fault::Close(ErrorCode::OutOfTurn))
     }
 
-    /// When [`tick`](Self::tick) has something to do, in milliseconds since 1970; 0: now.
+    /// When [`tick`](Self::tick) may have something to do, in milliseconds since 1970; 0: now.
     pub fn wants_tick(&self) -> Option<u64> {
         if self.receipts_owed {
             return Some(0);
         }
-        let deadlines = self
-            .sessions
-            .values()
-            .filter_map(|session| session.erase_deadline_ms);
-        let mailboxes = self.mailboxes.values().map(Mailbox::ends_ms);
-        deadlines.chain(mailboxes).min()
+        self.soonest_ms
+    }
+
+    /// Something ends at this time.
+    fn remind(&mut self, at_ms: u64) {
+        self.soonest_ms = Some(self.soonest_ms.map_or(at_ms, |soonest| soonest.min(at_ms)));
     }
 
     /// Does what waits for time: closes who doesn't acknowledge an erasure, ends mailboxes, and scrubs the store and signs
@@ -580,6 +583,12 @@ impl<S: Store> Relay<S> {
             turn.refuse(id, 0, ErrorCode::EraseNotAcknowledged, 0);
             self.close(id, ErrorCode::EraseNotAcknowledged, &mut turn);
         }
+        let deadlines = self
+            .sessions
+            .values()
+            .filter_map(|session| session.erase_deadline_ms);
+        let mailboxes = self.mailboxes.values().map(Mailbox::ends_ms);
+        self.soonest_ms = deadlines.chain(mailboxes).min();
         if self.receipts_owed {
             self.give_receipts(&mut turn)?;
         }

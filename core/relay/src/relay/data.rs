@@ -20,6 +20,9 @@ use crate::rows::MAX_REMEMBERED_HOLES;
 use crate::session::SessionId;
 use crate::store::{Store, StoreError};
 
+/// No log ever gets here; a member's claim that one did is ignored, so that counting on doesn't overflow.
+const MAX_SEQ: u64 = 1 << 62;
+
 /// What comes of the items of a run.
 struct Taken {
     /// What was taken as holes.
@@ -501,7 +504,8 @@ impl<S: Store> Relay<S> {
     ) -> Result<Option<Head>, StoreError> {
         match self.newest(account, super::statement::CHECKPOINT, device)? {
             Some(hearth_protocol::statement::AnyStatement::Checkpoint(checkpoint)) => {
-                Ok(checkpoint.statement.frontier.get(log).copied())
+                let frontier = checkpoint.statement.frontier.get(log).copied();
+                Ok(frontier.filter(|head| head.seq < MAX_SEQ))
             }
             _ => Ok(None),
         }

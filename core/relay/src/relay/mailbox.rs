@@ -98,6 +98,7 @@ impl<S: Store> Relay<S> {
                         messages: vec![message],
                     },
                 );
+                self.remind(turn.now_ms.saturating_add(2 * PAIRING_TTL_MS));
                 self.session(id)?.mailboxes_made = made + 1;
             }
             (_, None) => {}

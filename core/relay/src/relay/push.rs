@@ -51,7 +51,11 @@ impl<S: Store> Relay<S> {
         };
         let outcome = push.everything(turn);
         let shut_out = loaded.control.member(&device).is_none() && session.control >= loaded.control.number();
+        let deadline_ms = session.erase_deadline_ms;
         self.sessions.insert(id, session);
+        if let Some(deadline_ms) = deadline_ms {
+            self.remind(deadline_ms);
+        }
         outcome?;
         if shut_out {
             turn.refuse(id, 0, ErrorCode::RevokedDevice, 0);

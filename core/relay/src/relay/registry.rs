@@ -23,7 +23,8 @@ impl<S: Store> Relay<S> {
         if !self.session(id)?.gate {
             return Err(ErrorCode::GateClosed.into());
         }
-        let arriving = self.is_server() && !self.loaded(account)?.row.arrived;
+        // A peer keeps the newest table that it sees; a server begins with what it is brought.
+        let arriving = !self.is_server() || !self.loaded(account)?.row.arrived;
         self.put_registry(account, update, arriving, false)?;
         self.session(id)?.table_sent = update.table.id(account);
         turn.reply(id, number, ACCEPTED);

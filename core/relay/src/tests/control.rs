@@ -9,6 +9,7 @@ use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::vector::VersionVector;
 
 use super::kit::*;
+use crate::Signer as _;
 
 fn push_epoch(
     world: &mut World,
@@ -172,7 +173,7 @@ fn an_epoch_fits_members_keys_and_registry() {
         4,
         hearth_protocol::envelope::Kind::Changes(hearth_protocol::envelope::Nothing {}),
     );
-    fields.new_key = new_key(world.state.epoch().unwrap().0);
+    fields.new_key = Some(new_key(world.state.epoch().unwrap().0));
     let (item, _) = device.write(fields, b"with a key");
     let batch = device.run(1, vec![item]);
     world.batch(session, &batch);
@@ -309,7 +310,6 @@ fn the_phrase_finds_the_account_and_recovers_it() {
     hello.account = hearth_protocol::id::AccountId(key(PHRASE).public().0);
     hello.device = hearth_protocol::id::DeviceId([0; 32]);
     hello.log = None;
-    use crate::Signer as _;
     let lost = world.connect(4);
     let got = world.ask(lost, Request::Hello(Box::new(hello.clone())));
     let [Got::Reply(1, Reply::Welcome(welcome))] = got.as_slice() else {

@@ -8,7 +8,7 @@ use hearth_protocol::message::{Fetch, ItemRange, Priority, Range, Reply, Request
 use hearth_protocol::statement::{AnyStatement, Checkpoint, Heartbeat};
 
 use super::kit::*;
-use crate::{Config, Input, MemoryStore, Relay, Space, Store};
+use crate::{Config, Input, MemoryStore, Relay, Signer as _, Space, Store};
 
 fn stored(got: &[Got]) -> Vec<Stored> {
     got.iter()
@@ -105,7 +105,7 @@ fn what_does_not_fit_a_log_is_refused() {
 fn an_envelope_that_may_not_be_kept_is_a_hole_and_its_author_is_told_until_it_knows() {
     let (mut world, mut one, session, mut two, other) = two();
     let mut fields = fields(3, Kind::Changes(Nothing {}));
-    fields.new_key = new_key(Hash([8; 32]));
+    fields.new_key = Some(new_key(Hash([8; 32])));
     let (item, _) = one.write(fields, b"under an old epoch");
     let batch = one.run(1, vec![item]);
     let got = world.batch(session, &batch);
@@ -335,7 +335,7 @@ fn covered_bodies_go_when_somebody_else_has_the_snapshot() {
     // One that brings in a key stays until the registry has it.
     let epoch = world.state.epoch().unwrap().0;
     let mut with_key = fields(1, Kind::Changes(Nothing {}));
-    with_key.new_key = new_key(epoch);
+    with_key.new_key = Some(new_key(epoch));
     let (item, _) = one.write(with_key, &[1; 200]);
     let batch = one.run(4, vec![item]);
     world.batch(session, &batch);
@@ -501,10 +501,7 @@ fn an_account_moves_with_what_its_devices_have() {
         1,
         hearth_protocol::control::Action::ServerChange(Box::new(hearth_protocol::control::ServerChange {
             server: Some(hearth_protocol::control::ServerIdentity {
-                key: {
-                    use crate::Signer as _;
-                    key(SERVER + 1).public()
-                },
+                key: { key(SERVER + 1).public() },
                 endpoint: "elsewhere:1".to_owned().try_into().unwrap(),
             }),
         })),

@@ -5,7 +5,7 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::message::{Fetch, PushErase, Range, Reply, Request};
 
 use super::kit::*;
-use crate::{Config, Relay, Space};
+use crate::{Config, Relay, Signer as _, Space};
 
 fn two() -> (World, Device, crate::SessionId, Device, crate::SessionId) {
     let mut world = World::new();
@@ -214,7 +214,6 @@ fn receipts_follow_the_scrub() {
         let [Got::Reply(0, Reply::Receipt(receipt))] = got.as_slice() else {
             panic!("{got:?}");
         };
-        use crate::Signer as _;
         receipt.verify(&world.account, &key(SERVER).public()).unwrap();
         assert_eq!(receipt.statement.erase, id);
         assert_eq!(receipt.statement.bodies, 1);

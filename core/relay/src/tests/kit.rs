@@ -263,11 +263,11 @@ pub(super) fn fields(handle: u8, kind: Kind) -> Fields {
     }
 }
 
-pub(super) fn new_key(epoch: Hash) -> Option<NewKey> {
-    Some(NewKey {
+pub(super) fn new_key(epoch: Hash) -> NewKey {
+    NewKey {
         epoch,
         sealed: [5; 48],
-    })
+    }
 }
 
 pub(super) fn signed_hole(device: &Device, seq: u64, header_hash: Hash) -> Item {
