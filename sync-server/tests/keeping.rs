@@ -25,7 +25,8 @@ fn holding(folder: &Path, bytes: &[u8]) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(holding(&path, bytes));
-        } else if fs::read(&path)
+        } else if !path.ends_with("reserve") // 16 MiB of one byte
+            && fs::read(&path)
             .unwrap()
             .windows(bytes.len())
             .any(|window| window == bytes)

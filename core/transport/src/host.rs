@@ -32,7 +32,8 @@ pub trait Machine: Send + 'static {
     /// Begins a group of steps.
     fn begin(&mut self) -> Result<(), StoreError>;
 
-    /// Something happened on a connection. After an error the session is closed; others go on.
+    /// Something happened on a connection. After an error the session is closed and others go on. What was closed, by that
+    /// or by an output, isn't heard of again.
     fn step(&mut self, session: SessionId, input: Input<'_>) -> Result<Vec<Output>, StoreError>;
 
     /// Makes the group durable. After an error nothing of it counts: all sessions are closed, and the machine must be as
@@ -407,7 +408,14 @@ impl<M: Machine> Worker<M> {
                     session.sender.batch(bytes, priority).ok();
                     session.put_out.notify_one();
                 }
-                Output::Close { code, .. } => session.sender.close(Some(code)),
+                Output::Close { code, .. } => {
+                    // The machine has forgotten it already.
+                    session.sender.close(Some(code));
+                    self.sessions.remove(&to);
+                    self.counters
+                        .sessions
+                        .store(self.sessions.len(), Ordering::Relaxed);
+                }
             }
         }
     }
