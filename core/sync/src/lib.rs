@@ -4,6 +4,7 @@
 //! is the specification.
 
 pub mod content;
+pub mod device;
 pub mod document;
 pub mod hpke;
 pub mod keys;

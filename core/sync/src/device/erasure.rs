@@ -1,0 +1,657 @@
+//! Erasures: ordered here, arrived, done, sent, confirmed by everybody.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use hearth_protocol::codec::Set;
+use hearth_protocol::control::Action;
+use hearth_protocol::erasure::{Erase, EraseAck, EraseSet, Receipt, erased_root};
+use hearth_protocol::hash::Signed;
+use hearth_protocol::id::{DeviceId, Handle, Hash, LogId, VerifyKey};
+use hearth_protocol::limits::{EPOCH_BATCH_MS, MAX_ERASE_HANDLES};
+use hearth_protocol::message::{ErasePart, PushErase, Request};
+use hearth_protocol::statement::AnyStatement;
+
+use super::disk::Disk;
+use super::record::{Erasure, Waiting, of_live_key, place_key, space};
+use super::session::{Asked, Stage, genuine};
+use super::turn::Turn;
+use super::{Device, DeviceError, Notice, Output, Suspicion};
+use crate::secret::random_bytes;
+
+/// Erasures that are sent before the first is answered.
+const MAX_SENDING: usize = 64;
+
+/// An erasure, as far as it has to be in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) log: LogId,
+    pub(super) number: u64,
+    pub(super) at: u64,
+    pub(super) because: Option<Hash>,
+    /// Gone from this device.
+    pub(super) done: bool,
+    /// Its author is, or was then, entitled.
+    pub(super) counted: bool,
+    /// A server has it.
+    pub(super) sent: bool,
+    /// It is being sent.
+    pub(super) asked: bool,
+    /// The epoch whose beginning ended its keys.
+    pub(super) ended: Option<u64>,
+    /// Who has confirmed it.
+    pub(super) acks: BTreeSet<DeviceId>,
+    pub(super) receipts: BTreeSet<VerifyKey>,
+    /// Everybody has.
+    pub(super) complete: bool,
+}
+
+/// All erasures.
+#[derive(Debug, Default)]
+pub(super) struct Erased {
+    pub(super) all: BTreeMap<Hash, Known>,
+    /// Log → the number up to which all of its erasures are done.
+    upto: BTreeMap<LogId, u64>,
+    beyond: BTreeMap<LogId, BTreeSet<u64>>,
+    root: Cell<Option<Hash>>,
+}
+
+impl Erased {
+    /// The root over what is erased here.
+    pub(super) fn root(&self) -> Hash {
+        if let Some(root) = self.root.get() {
+            return root;
+        }
+        let done = self.all.iter().filter(|(_, known)| known.done && known.counted);
+        let root = erased_root(done.map(|(id, _)| *id));
+        self.root.set(Some(root));
+        root
+    }
+
+    pub(super) fn get_mut(&mut self, id: &Hash) -> Option<&mut Known> {
+        self.all.get_mut(id)
+    }
+
+    /// Up to which number every erasure of a log is done here.
+    pub(super) fn upto(&self, log: &LogId) -> u64 {
+        self.upto.get(log).copied().unwrap_or(0)
+    }
+
+    /// How far the erasures of every log are done, without gaps.
+    pub(super) fn positions(&self) -> impl Iterator<Item = (LogId, u64)> {
+        self.upto.iter().map(|(log, number)| (*log, *number))
+    }
+
+    /// Logs with an erasure behind a gap.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = LogId> {
+        self.beyond
+            .iter()
+            .filter(|(_, numbers)| !numbers.is_empty())
+            .map(|(log, _)| *log)
+    }
+
+    /// Those done whose keys no epoch has ended.
+    pub(super) fn to_end(&self) -> Vec<Hash> {
+        let open = self
+            .all
+            .iter()
+            .filter(|(_, known)| known.done && known.counted && known.ended.is_none());
+        open.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn ended(&mut self, ids: &[Hash], epoch: u64) {
+        for id in ids {
+            if let Some(known) = self.all.get_mut(id) {
+                known.ended.get_or_insert(epoch);
+            }
+        }
+    }
+
+    fn insert(&mut self, id: Hash, known: Known) {
+        let (log, number, done) = (known.log, known.number, known.done);
+        self.all.insert(id, known);
+        if done {
+            self.count(log, number);
+        }
+        self.root.set(None);
+    }
+
+    fn count(&mut self, log: LogId, number: u64) {
+        let beyond = self.beyond.entry(log).or_default();
+        beyond.insert(number);
+        let upto = self.upto.entry(log).or_default();
+        while beyond.remove(&(*upto + 1)) {
+            *upto += 1;
+        }
+        // A log that was restored may have counted twice.
+        beyond.retain(|number| *number > *upto);
+    }
+
+    fn finish(&mut self, id: &Hash) {
+        if let Some(known) = self.all.get_mut(id) {
+            known.done = true;
+            let (log, number) = (known.log, known.number);
+            self.count(log, number);
+            self.root.set(None);
+        }
+    }
+}
+
+fn known(erase: &Erase, done: bool, sent: bool, counted: bool) -> Known {
+    Known {
+        log: erase.log,
+        number: erase.number,
+        at: erase.at.ms,
+        because: erase.because,
+        done,
+        counted,
+        sent,
+        asked: false,
+        ended: None,
+        acks: BTreeSet::new(),
+        receipts: BTreeSet::new(),
+        complete: false,
+    }
+}
+
+fn entitled(device: &Device, erase: &Erase) -> bool {
+    device.logs.get(&erase.log).is_some_and(|log| {
+        device
+            .account
+            .accepts_erasure(&log.open.statement.device, &erase.log, erase.number)
+    })
+}
+
+pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceError> {
+    let mut found = Vec::new();
+    disk.each(space::ERASE, &[], |key, record: Erasure| {
+        let id = key
+            .try_into()
+            .map(Hash)
+            .map_err(|_| DeviceError::Missing(space::ERASE))?;
+        let erase = &record.erase.statement;
+        let counted = entitled(device, erase);
+        found.push((id, known(erase, record.journal.is_some(), record.sent, counted)));
+        Ok(())
+    })?;
+    for (id, known) in found {
+        device.erased.insert(id, known);
+    }
+    for entry in &device.history {
+        if let Action::Epoch(epoch) = &entry.statement.action {
+            device.erased.ended(&epoch.ends, epoch.number);
+        }
+    }
+    disk.each(space::RECEIPT, &[], |key, _: Signed<Receipt>| {
+        if let (Some((erase, rest)), true) = (key.split_first_chunk::<32>(), key.len() == 64)
+            && let Some(known) = device.erased.all.get_mut(&Hash(*erase))
+            && let Ok(server) = <[u8; 32]>::try_from(rest)
+        {
+            known.receipts.insert(VerifyKey(server));
+        }
+        Ok(())
+    })
+}
+
+impl Turn<'_> {
+    /// The user's order: signed, done here, then sent.
+    pub(super) fn order(&mut self, handles: &[Handle], because: Option<Hash>) -> Result<(), DeviceError> {
+        let mut fresh = Vec::new();
+        for handle in handles {
+            if because.is_some() || !self.disk.has(space::ERASED, &handle.0)? {
+                fresh.push(*handle);
+            }
+        }
+        fresh.sort_unstable();
+        fresh.dedup();
+        if self.own_log().is_none() {
+            self.open_log()?;
+        }
+        let Some((log, _)) = self.own_log() else {
+            return Ok(());
+        };
+        let account = self.account();
+        for handles in fresh.chunks(MAX_ERASE_HANDLES) {
+            self.d.state.erase_number += 1;
+            let erase = Erase {
+                log,
+                number: self.d.state.erase_number,
+                nonce: random_bytes(self.random),
+                handles: Set::new(handles.iter().copied())?,
+                because,
+                control: self.d.account.head(),
+                at: self.at(),
+            };
+            let signed = self.d.signer.sign_statement(&account, erase);
+            self.take_erasure(signed, false)?;
+        }
+        Ok(())
+    }
+
+    /// An erasure that is genuine: noted, what the machine has of it forgotten, the rest put out to be erased.
+    fn take_erasure(&mut self, erase: Signed<Erase>, sent: bool) -> Result<(), DeviceError> {
+        let id = erase.id(&self.account());
+        let handles: Vec<Handle> = erase.statement.handles.to_vec();
+        let counted = entitled(self.d, &erase.statement);
+        self.d
+            .erased
+            .insert(id, known(&erase.statement, false, sent, counted));
+        for handle in &handles {
+            self.forget(handle, &id)?;
+        }
+        // Others may have confirmed it before it came.
+        for ack in Self::erase_acks(&self.disk, &id)? {
+            if let Some(known) = self.d.erased.get_mut(&id) {
+                known.acks.insert(ack.statement.device);
+            }
+        }
+        self.sweep_waiting(&handles.iter().copied().collect())?;
+        let mine = self
+            .d
+            .logs
+            .get(&erase.statement.log)
+            .is_some_and(|log| log.open.statement.device == self.d.me);
+        let record = Erasure {
+            erase,
+            journal: None,
+            seen: self.now,
+            sent,
+        };
+        self.disk.put(space::ERASE, &id.0, &record);
+        self.effects.push(Output::EraseNow { erase: id, handles });
+        self.notice(Notice::Erasing(id));
+        // Its author changes the epoch; the rest would, an hour later.
+        let wait = if mine {
+            EPOCH_BATCH_MS - 60 * 60 * 1_000
+        } else {
+            EPOCH_BATCH_MS
+        };
+        self.rotate_by(self.now + wait);
+        Ok(())
+    }
+
+    /// Deletes what the machine has of a handle: bodies, keys, what waits.
+    fn forget(&mut self, handle: &Handle, erase: &Hash) -> Result<(), DeviceError> {
+        self.disk.put(space::ERASED, &handle.0, erase);
+        for (key, _) in self.disk.all::<Hash>(space::LIVE, &handle.0)? {
+            if let Some((_, log, seq)) = of_live_key(&key) {
+                self.disk.delete(space::BODY, &place_key(&log, seq));
+            }
+            self.disk.delete(space::LIVE, &key);
+        }
+        let keys = self.disk.all::<[u8; 32]>(space::KEY, &handle.0)?;
+        if !keys.is_empty() {
+            self.mark_dirty(handle.0[0]);
+        }
+        for (key, _) in keys {
+            self.disk.delete(space::KEY, &key);
+        }
+        self.disk.delete(space::DOCUMENT, &handle.0);
+        self.disk.delete(space::NEED, &handle.0);
+        self.d.needed.remove(handle);
+        let waiting: Vec<u64> = self
+            .d
+            .outbox
+            .iter()
+            .filter(|(_, (other, _))| other == handle)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in waiting {
+            self.d.outbox.remove(&number);
+            self.disk.delete(space::OUTBOX, &number.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Bodies that wait for something have no place in the live set yet.
+    fn sweep_waiting(&mut self, handles: &BTreeSet<Handle>) -> Result<(), DeviceError> {
+        let waiting: Vec<(LogId, u64, u64)> = self
+            .d
+            .logs
+            .iter()
+            .filter(|(_, log)| log.applied.seq < log.stored.seq)
+            .map(|(id, log)| (*id, log.applied.seq + 1, log.stored.seq))
+            .collect();
+        for (log, from, to) in waiting {
+            for seq in from..=to {
+                if let Some(body) = self.body(&log, seq)?
+                    && handles.contains(&body.fields.handle)
+                {
+                    self.disk.delete(space::BODY, &place_key(&log, seq));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After a load: what was begun and isn't confirmed is put out again.
+    pub(super) fn erase_again(&mut self) -> Result<(), DeviceError> {
+        let open: Vec<Hash> = self
+            .d
+            .erased
+            .all
+            .iter()
+            .filter(|(_, known)| !known.done)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in open {
+            if let Some(record) = self.disk.get::<Erasure>(space::ERASE, &id.0)? {
+                self.effects.push(Output::EraseNow {
+                    erase: id,
+                    handles: record.erase.statement.handles.to_vec(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn closure_done(
+        &mut self,
+        id: &Hash,
+        journal: Hash,
+        more: &[Handle],
+    ) -> Result<(), DeviceError> {
+        let Some(mut record) = self.disk.get::<Erasure>(space::ERASE, &id.0)? else {
+            return Ok(());
+        };
+        let mut wider = Vec::new();
+        for handle in more {
+            if !self.disk.has(space::ERASED, &handle.0)? {
+                wider.push(*handle);
+            }
+        }
+        if record.journal.is_none() {
+            record.journal = Some(journal);
+            self.disk.put(space::ERASE, &id.0, &record);
+            self.d.erased.finish(id);
+            let account = self.account();
+            let ack = EraseAck {
+                erase: *id,
+                device: self.d.me,
+                journal,
+                at: self.at(),
+            };
+            let signed = self.d.signer.sign_statement(&account, ack);
+            self.keep_erase_ack(&signed);
+            self.unsent(&AnyStatement::EraseAck(signed));
+        }
+        if !wider.is_empty() {
+            self.order(&wider, Some(*id))?;
+        }
+        self.look_complete(id);
+        Ok(())
+    }
+
+    /// Erasures of the other side.
+    pub(super) fn erasures(&mut self, part: ErasePart) -> Result<(), DeviceError> {
+        let account = self.account();
+        let mut whole = true;
+        for erase in part.erasures.iter() {
+            let id = erase.id(&account);
+            if let Some(known) = self.d.erased.get_mut(&id) {
+                if !known.sent {
+                    self.erase_sent(&id)?;
+                }
+                continue;
+            }
+            if !genuine(erase, &account, self.log_key(&erase.statement.log).as_ref()) {
+                whole = false;
+                self.notice(Notice::Suspicion(Suspicion::Erasure {
+                    log: erase.statement.log,
+                }));
+            } else if entitled(self.d, &erase.statement) {
+                self.take_erasure(erase.clone(), true)?;
+            }
+        }
+        if whole {
+            self.remember_server(|record| record.cursor = record.cursor.max(part.cursor))?;
+        }
+        if let Some(session) = self.session() {
+            session.erasures_due = part.more;
+            session.applied_root = None;
+            session.applied_due |= session.stage == Stage::Open;
+        }
+        Ok(())
+    }
+
+    /// Sends the erasures that the account's server lacks.
+    pub(super) fn send_erasures(&mut self) -> Result<(), DeviceError> {
+        let own_ready = self.log_is_open();
+        let sending = self
+            .d
+            .erased
+            .all
+            .values()
+            .filter(|known| known.asked && !known.sent)
+            .count();
+        let me = self.d.me;
+        let ready: Vec<Hash> = self
+            .d
+            .erased
+            .all
+            .iter()
+            .filter(|(_, known)| known.done && known.counted && !known.sent && !known.asked)
+            .filter(|(_, known)| {
+                own_ready
+                    || self
+                        .d
+                        .logs
+                        .get(&known.log)
+                        .is_some_and(|log| log.open.statement.device != me)
+            })
+            .map(|(id, _)| *id)
+            .take(MAX_SENDING.saturating_sub(sending))
+            .collect();
+        for id in ready {
+            let Some(record) = self.disk.get::<Erasure>(space::ERASE, &id.0)? else {
+                continue;
+            };
+            if let Some(known) = self.d.erased.get_mut(&id) {
+                known.asked = true;
+            }
+            let push = PushErase {
+                erase: record.erase,
+                registry: None,
+            };
+            self.ask(Request::Erase(Box::new(push)), Asked::Erase(id));
+        }
+        Ok(())
+    }
+
+    pub(super) fn erase_sent(&mut self, id: &Hash) -> Result<(), DeviceError> {
+        if let Some(known) = self.d.erased.get_mut(id) {
+            known.sent = true;
+            known.asked = false;
+        }
+        if let Some(mut record) = self.disk.get::<Erasure>(space::ERASE, &id.0)? {
+            record.sent = true;
+            self.disk.put(space::ERASE, &id.0, &record);
+        }
+        // Its keys leave the registry now.
+        if !self.d.state.dirty.is_empty() {
+            self.d.state.dirty_since = 1;
+        }
+        Ok(())
+    }
+
+    /// After revocations: erasures that no longer count are issued again by whoever has applied them.
+    pub(super) fn recount(&mut self) -> Result<(), DeviceError> {
+        let ids: Vec<Hash> = self.d.erased.all.keys().copied().collect();
+        for id in ids {
+            let Some(record) = self.disk.get::<Erasure>(space::ERASE, &id.0)? else {
+                continue;
+            };
+            let counts = entitled(self.d, &record.erase.statement);
+            let Some(known) = self.d.erased.get_mut(&id) else {
+                continue;
+            };
+            let fell = known.counted && !counts && known.done;
+            known.counted = counts;
+            if fell {
+                self.order(&record.erase.statement.handles, Some(id))?;
+            }
+        }
+        self.d.erased.root.set(None);
+        Ok(())
+    }
+
+    /// How far the erasures of these devices are done here: what stays valid of them.
+    pub(super) fn erasures_of(&self, devices: &BTreeSet<DeviceId>) -> Result<EraseSet, DeviceError> {
+        let theirs = self.d.erased.positions().filter(|(log, number)| {
+            *number > 0
+                && self
+                    .d
+                    .logs
+                    .get(log)
+                    .is_some_and(|state| devices.contains(&state.open.statement.device))
+        });
+        Ok(EraseSet::new(theirs)?)
+    }
+
+    /// A server says that it has erased.
+    pub(super) fn receipt(&mut self, receipt: Signed<Receipt>) -> Result<(), DeviceError> {
+        let account = self.account();
+        let server = self
+            .servers()
+            .into_iter()
+            .find(|key| genuine(&receipt, &account, Some(key)));
+        let id = receipt.statement.erase;
+        if let (Some(server), Some(known)) = (server, self.d.erased.get_mut(&id)) {
+            known.receipts.insert(server);
+            let key = [id.as_ref(), server.as_ref()].concat();
+            self.disk.put(space::RECEIPT, &key, &receipt);
+            self.look_complete(&id);
+        }
+        Ok(())
+    }
+
+    /// The keys of every server that the control log names, oldest first.
+    pub(super) fn servers(&self) -> Vec<VerifyKey> {
+        self.d.servers()
+    }
+
+    /// Whether an erasure has become complete.
+    pub(super) fn look_complete(&mut self, id: &Hash) {
+        let complete = self.d.missing(id).is_some_and(|missing| missing.is_none());
+        if let Some(known) = self.d.erased.get_mut(id)
+            && complete
+            && !known.complete
+        {
+            known.complete = true;
+            self.notice(Notice::Erased(*id));
+        }
+    }
+
+    pub(super) fn look_all_complete(&mut self) {
+        let open: Vec<Hash> = self
+            .d
+            .erased
+            .all
+            .iter()
+            .filter(|(_, known)| !known.complete)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in open {
+            self.look_complete(&id);
+        }
+    }
+
+    pub(super) fn is_erased(&self, handle: &Handle) -> Result<bool, DeviceError> {
+        self.disk.has(space::ERASED, &handle.0)
+    }
+
+    /// A page of what waits; only to read it.
+    pub(super) fn waiting(&self, number: u64) -> Result<Option<Waiting>, DeviceError> {
+        self.disk.get(space::OUTBOX, &number.to_be_bytes())
+    }
+}
+
+/// What an erasure still waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StillMissing {
+    /// Devices that haven't said that they erased.
+    pub acks: Vec<DeviceId>,
+    /// No epoch has ended its keys yet.
+    pub epoch: bool,
+    /// Devices that haven't taken on an epoch at or behind that one.
+    pub epoch_acks: Vec<DeviceId>,
+    /// Servers without a receipt.
+    pub receipts: Vec<VerifyKey>,
+}
+
+impl StillMissing {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Device {
+    /// What an erasure still waits for; none: it isn't known here.
+    pub fn missing(&self, erase: &Hash) -> Option<StillMissing> {
+        let known = self.erased.all.get(erase)?;
+        // Devices enrolled after the epoch that ended it never had a key of it.
+        let end = known.ended.and_then(|epoch| self.epoch_entry(epoch));
+        let held = |member: &hearth_protocol::control::Member| {
+            member.revoked.is_none() && end.is_none_or(|end| member.enrolled < end)
+        };
+        let devices: Vec<DeviceId> = self
+            .account
+            .devices()
+            .iter()
+            .filter(|(_, member)| held(member))
+            .map(|(device, _)| *device)
+            .collect();
+        let acks = devices
+            .iter()
+            .filter(|device| !known.acks.contains(device))
+            .copied()
+            .collect();
+        let epoch_acks = devices
+            .iter()
+            .filter(|device| {
+                known
+                    .ended
+                    .is_none_or(|epoch| self.on_epoch.get(device).is_none_or(|number| *number < epoch))
+            })
+            .copied()
+            .collect();
+        let receipts = self
+            .servers()
+            .into_iter()
+            .filter(|key| !known.receipts.contains(key))
+            .collect();
+        Some(StillMissing {
+            acks,
+            epoch: known.ended.is_none(),
+            epoch_acks,
+            receipts,
+        })
+    }
+
+    /// The number of the entry that began an epoch.
+    pub(super) fn epoch_entry(&self, number: u64) -> Option<u64> {
+        let entry = self
+            .history
+            .iter()
+            .find(|entry| matches!(&entry.statement.action, Action::Epoch(epoch) if epoch.number == number));
+        entry.map(|entry| entry.statement.number)
+    }
+
+    /// The keys of every server that the control log names, oldest first.
+    pub(super) fn servers(&self) -> Vec<VerifyKey> {
+        let mut keys = Vec::new();
+        for entry in &self.history {
+            let server = match &entry.statement.action {
+                Action::Genesis(genesis) => genesis.server.as_ref(),
+                Action::ServerChange(change) => change.server.as_ref(),
+                _ => None,
+            };
+            if let Some(server) = server
+                && !keys.contains(&server.key)
+            {
+                keys.push(server.key);
+            }
+        }
+        keys
+    }
+}

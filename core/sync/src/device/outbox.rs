@@ -1,0 +1,674 @@
+//! What goes out: local changes wait unsealed; what is sealed is on disk before it is sent, and goes again as it is.
+
+use std::collections::BTreeSet;
+
+use hearth_protocol::codec::{Blob, List, Wire};
+use hearth_protocol::envelope::{
+    Batch, Covers, HeaderVersion, Item, Kind, Nothing, Run, SignedHole, next_link,
+};
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::hash::key_ref;
+use hearth_protocol::id::{Handle, Hash, InstanceToken, LogId};
+use hearth_protocol::limits::{MAX_BATCH_ITEMS, MAX_CHUNK_BYTES, MAX_HEADER_LOGS};
+use hearth_protocol::message::{Priority, Stored};
+use hearth_protocol::statement::AnyStatement;
+use hearth_protocol::vector::{FewPositions, Head, Positions, VersionVector};
+
+use super::record::{Piecemeal, Place, Server, Waiting, live_key, of_live_key, place_key, raised, space};
+use super::session::Stage;
+use super::turn::Turn;
+use super::{BATCH_BYTES, COMPACT_AT, DeviceError, LocalContent, MAX_UNCONFIRMED_BYTES, Notice, Output};
+use crate::content::{Content, DocumentKind, MAX_CONTENT_BYTES};
+use crate::seal::{Draft, seal};
+use crate::secret::Secret;
+
+/// Bytes of content that are left for what surrounds it.
+const ROOM: usize = MAX_CONTENT_BYTES - 16 * 1024;
+/// Changes of one envelope.
+const MAX_CHANGES: usize = 4_096;
+/// How long content waits that the server had no room for.
+const QUOTA_WAIT_MS: u64 = 60 * 60 * 1_000;
+/// Times that a session sends everything again before it is given up.
+const MAX_RESENDS: u32 = 8;
+/// Bytes of an item beside its body, about.
+const ITEM_BYTES: usize = 400;
+
+impl Turn<'_> {
+    /// Something is to be published: it waits on disk.
+    pub(super) fn changed(
+        &mut self,
+        handle: Handle,
+        kind: DocumentKind,
+        content: LocalContent,
+    ) -> Result<(), DeviceError> {
+        if self.is_erased(&handle)? {
+            return Ok(());
+        }
+        match content {
+            LocalContent::Changes(changes) => {
+                if changes.iter().any(|change| change.len() > ROOM) {
+                    self.need(&handle, self.now);
+                    return Ok(());
+                }
+                for change in changes {
+                    let what = Piecemeal::Change(change.try_into()?);
+                    self.wait(Waiting { handle, kind, what });
+                }
+            }
+            LocalContent::Snapshot { heads, document } => {
+                self.changed_whole(handle, kind, heads, document)?
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, waiting: Waiting) {
+        let number = self.next_number();
+        self.disk.put(space::OUTBOX, &number.to_be_bytes(), &waiting);
+        self.d
+            .outbox
+            .insert(number, (waiting.handle, waiting.what.size()));
+    }
+
+    fn changed_whole(
+        &mut self,
+        handle: Handle,
+        kind: DocumentKind,
+        heads: Vec<Hash>,
+        document: Vec<u8>,
+    ) -> Result<(), DeviceError> {
+        // It stands for everything of this document that is here.
+        self.drop_waiting(&handle);
+        self.d.needed.remove(&handle);
+        self.d.asked_needs.remove(&handle);
+        self.disk.delete(space::NEED, &handle.0);
+        let mut covers = self.document(&handle)?.covered;
+        let mut live = Vec::new();
+        self.disk.each(space::LIVE, &handle.0, |key, _: Hash| {
+            live.extend(of_live_key(key).map(|(_, log, seq)| (log, seq)));
+            Ok(())
+        })?;
+        covers = raised(&covers, live);
+        let heads: List<Hash, 256> = heads.into_iter().take(256).collect::<Vec<_>>().try_into()?;
+        let whole = if document.len() <= ROOM - 256 * 32 {
+            document
+        } else {
+            let pieces = document.chunks(MAX_CHUNK_BYTES);
+            let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+            for (index, bytes) in (0..count).zip(pieces) {
+                let what = Piecemeal::Chunk {
+                    index,
+                    count,
+                    bytes: bytes.to_vec().try_into()?,
+                };
+                self.wait(Waiting { handle, kind, what });
+            }
+            Vec::new()
+        };
+        let what = Piecemeal::Snapshot {
+            covers,
+            heads,
+            document: whole.try_into()?,
+        };
+        self.wait(Waiting { handle, kind, what });
+        Ok(())
+    }
+
+    fn drop_waiting(&mut self, handle: &Handle) {
+        let numbers: Vec<u64> = self
+            .d
+            .outbox
+            .iter()
+            .filter(|(_, (other, _))| other == handle)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            self.d.outbox.remove(&number);
+            self.disk.delete(space::OUTBOX, &number.to_be_bytes());
+        }
+    }
+
+    /// Asks for a snapshot of a document, not before this time.
+    pub(super) fn need(&mut self, handle: &Handle, at: u64) {
+        self.d.needed.insert(*handle, at);
+        self.d.asked_needs.remove(handle);
+        self.disk.put(space::NEED, &handle.0, &at);
+    }
+
+    pub(super) fn ask_needed(&mut self) {
+        if self
+            .d
+            .session
+            .as_ref()
+            .and_then(|session| session.publishing)
+            .is_none()
+        {
+            return;
+        }
+        let now = self.now;
+        let ready: Vec<Handle> = self
+            .d
+            .needed
+            .iter()
+            .filter(|(handle, at)| **at <= now && !self.d.asked_needs.contains(handle))
+            .map(|(handle, _)| *handle)
+            .collect();
+        if let Some(next) = self.d.needed.values().filter(|at| **at > now).min().copied() {
+            self.wake_at(next);
+        }
+        for handle in ready {
+            self.d.asked_needs.insert(handle);
+            self.asides.push(Output::NeedSnapshot { handle });
+        }
+    }
+
+    /// What the other side says of the own log decides whether numbers may be given out.
+    pub(super) fn check_own(&mut self, own: Option<Head>) -> Result<(), DeviceError> {
+        let head = self.own_log().map(|(log, state)| (log, state.stored));
+        let mut known = None;
+        match (head, own) {
+            (None, None) => {}
+            (None, Some(_)) => self.d.state.doubtful = true,
+            (Some((log, _)), None) => known = Some((log, 0, false)),
+            (Some((log, stored)), Some(theirs)) => {
+                let ours = if theirs.seq <= stored.seq {
+                    self.link_at(&log, theirs.seq)?
+                } else {
+                    None
+                };
+                if ours == Some(theirs.link) {
+                    known = Some((log, theirs.seq, true));
+                } else {
+                    self.d.state.doubtful = true;
+                }
+            }
+        }
+        if self.d.state.doubtful {
+            self.notice(Notice::RestoredOrCopied);
+            return Ok(());
+        }
+        if let (Some((log, seq, open)), Some(session)) = (known, self.d.session.as_mut()) {
+            session.confirmed.insert(log, seq);
+            session.sending.insert(log, seq + 1);
+            if open {
+                session.opened.insert(log);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the first log, and says once in a session that numbers may be given out.
+    pub(super) fn publish(&mut self) -> Result<(), DeviceError> {
+        if self.d.state.doubtful || self.d.account.member(&self.d.me).is_none() {
+            return Ok(());
+        }
+        if self.d.state.log.is_none() {
+            self.open_log()?;
+        }
+        let Some(log) = self.d.state.log else {
+            return Ok(());
+        };
+        let open = self.log_is_open();
+        if let Some(session) = self.d.session.as_mut()
+            && open
+            && !session.published
+        {
+            session.published = true;
+            session.publishing = Some(log);
+            session.sending.entry(log).or_insert(1);
+            self.asides.push(Output::Publish { log });
+        }
+        Ok(())
+    }
+
+    /// The user says that this device, or the server, was restored: a new log, and what may be lost is written again.
+    pub(super) fn restored(&mut self) -> Result<(), DeviceError> {
+        self.d.state.doubtful = false;
+        for (key, mut server) in self.disk.all::<Server>(space::SERVER, &[])? {
+            server.instance = InstanceToken([0; 16]);
+            self.disk.put(space::SERVER, &key, &server);
+        }
+        let mut again: BTreeSet<Handle> = self.d.outbox.values().map(|(handle, _)| *handle).collect();
+        if let Some((log, state)) = self.own_log().map(|(log, state)| (log, state.clone())) {
+            // What no server has confirmed may have other content under the same number elsewhere.
+            let safe = state.safe.min(state.stored.seq);
+            let link = self.link_at(&log, safe)?.unwrap_or(state.stored.link);
+            for seq in safe + 1..=state.stored.seq {
+                if let Some(body) = self.body(&log, seq)? {
+                    again.insert(body.fields.handle);
+                    self.drop_body(&log, seq, &body.fields.handle)?;
+                }
+                self.disk.delete(space::PLACE, &place_key(&log, seq));
+            }
+            let head = Head { seq: safe, link };
+            if let Some(state) = self.d.logs.get_mut(&log) {
+                (state.stored, state.applied) = (head, head);
+            }
+            self.put_log(&log);
+        }
+        for handle in again {
+            self.drop_waiting(&handle);
+            self.need(&handle, self.now);
+        }
+        self.open_log()?;
+        if self.d.session.is_some() {
+            self.close = Some(None);
+        }
+        Ok(())
+    }
+
+    /// What the other side lacks of any log, after it has said what it has.
+    pub(super) fn plan_refill(&mut self, theirs: &VersionVector) -> Result<(), DeviceError> {
+        let own = self.d.state.log;
+        let mut openings = Vec::new();
+        for (log, state) in &self.d.logs {
+            let have = theirs.get(log).map_or(0, |head| head.seq);
+            let Some(session) = self.d.session.as_mut() else {
+                return Ok(());
+            };
+            if theirs.get(log).is_some() {
+                session.opened.insert(*log);
+            }
+            if Some(*log) == own || state.stored.seq <= have {
+                continue;
+            }
+            session.confirmed.insert(*log, have);
+            session.sending.insert(*log, have + 1);
+            if !session.opened.contains(log) {
+                openings.push(state.open.clone());
+            }
+        }
+        for open in openings {
+            self.ask_statement(0, AnyStatement::LogOpen(open));
+        }
+        self.compare_all()
+    }
+
+    /// Begins again behind what is confirmed, after a batch was refused.
+    pub(super) fn resend(&mut self) -> Result<(), DeviceError> {
+        let Some(session) = self.d.session.as_mut() else {
+            return Ok(());
+        };
+        session.resent += 1;
+        session.unconfirmed.clear();
+        if session.resent > MAX_RESENDS {
+            self.notice(Notice::Refused {
+                code: ErrorCode::WrongLink,
+                retry_after_ms: 0,
+            });
+            self.close = Some(None);
+            return Ok(());
+        }
+        for (log, next) in &mut session.sending {
+            *next = session.confirmed.get(log).copied().unwrap_or(0) + 1;
+        }
+        Ok(())
+    }
+
+    /// Sends what is sealed and not sent, then seals what waits.
+    pub(super) fn upload(&mut self) -> Result<(), DeviceError> {
+        let logs: Vec<(LogId, u64)> = self
+            .d
+            .session
+            .iter()
+            .flat_map(|session| {
+                session
+                    .sending
+                    .iter()
+                    .filter(|(log, _)| session.opened.contains(log))
+            })
+            .map(|(log, next)| (*log, *next))
+            .collect();
+        let doubtful = self.d.state.doubtful;
+        for (log, mut next) in logs {
+            if doubtful && Some(log) == self.d.state.log {
+                continue;
+            }
+            while let Some(after) = self.send_run(&log, next, Priority::Backfill)? {
+                next = after;
+            }
+        }
+        self.seal_waiting()
+    }
+
+    fn room(&self) -> usize {
+        self.d.session.as_ref().map_or(0, |session| {
+            let out: usize = session.unconfirmed.values().map(|(_, bytes)| *bytes).sum();
+            MAX_UNCONFIRMED_BYTES.saturating_sub(out)
+        })
+    }
+
+    /// Sends one run of a log from this number on; the number behind it, if there was one.
+    fn send_run(&mut self, log: &LogId, from: u64, priority: Priority) -> Result<Option<u64>, DeviceError> {
+        let last = self.d.logs.get(log).map_or(0, |state| state.stored.seq);
+        if from > last || self.room() == 0 {
+            return Ok(None);
+        }
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        // Nothing may end with a hole that nobody signed.
+        let (mut whole, mut seq) = (0, from);
+        while seq <= last && items.len() < MAX_BATCH_ITEMS && bytes < BATCH_BYTES {
+            let place: Option<Place> = self.disk.get(space::PLACE, &place_key(log, seq))?;
+            let item = match (self.body(log, seq)?, place) {
+                (Some(sealed), _) => {
+                    bytes += sealed.ciphertext.len() + ITEM_BYTES;
+                    Item::Envelope(sealed)
+                }
+                (None, Some(place)) => {
+                    bytes += 100;
+                    match place.signature {
+                        Some(signature) => Item::SignedHole(SignedHole {
+                            header_hash: place.header_hash,
+                            signature,
+                        }),
+                        None => Item::Hole(place.header_hash),
+                    }
+                }
+                (None, None) => break,
+            };
+            let signed = !matches!(item, Item::Hole(_));
+            items.push(item);
+            seq += 1;
+            if signed {
+                whole = items.len();
+            }
+        }
+        items.truncate(whole);
+        if items.is_empty() {
+            return Ok(None);
+        }
+        let next = from + items.len() as u64;
+        let run = Run {
+            version: HeaderVersion::V1,
+            log: *log,
+            first_seq: from,
+            items: items.try_into()?,
+        };
+        let encoded = Batch::Run(run).encode();
+        if let Some(session) = self.session() {
+            let out = session.unconfirmed.entry(*log).or_default();
+            *out = (next - 1, out.1 + encoded.len());
+            session.sending.insert(*log, next);
+        }
+        self.sends.push(Output::SendBatch {
+            bytes: encoded,
+            priority,
+        });
+        Ok(Some(next))
+    }
+
+    /// Seals what waits, while there is room, and sends it.
+    fn seal_waiting(&mut self) -> Result<(), DeviceError> {
+        let Some(log) = self.d.session.as_ref().and_then(|session| session.publishing) else {
+            return Ok(());
+        };
+        if self.d.state.doubtful || self.epoch_is_known_outside() || self.stage() != Some(Stage::Open) {
+            return Ok(());
+        }
+        while !self.d.outbox.is_empty() && self.room() > 0 {
+            let from = self.d.logs.get(&log).map_or(0, |state| state.stored.seq) + 1;
+            let sent = self
+                .d
+                .session
+                .as_ref()
+                .and_then(|session| session.sending.get(&log).copied());
+            if sent != Some(from) {
+                break;
+            }
+            let (mut bytes, mut count) = (0, 0);
+            while bytes < BATCH_BYTES && count < MAX_BATCH_ITEMS {
+                match self.seal_next(&log)? {
+                    Some(size) => bytes += size + ITEM_BYTES,
+                    None => break,
+                }
+                count += 1;
+            }
+            if count == 0 || self.send_run(&log, from, Priority::Live)?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals the oldest that waits, with everything of the same document that fits beside it.
+    fn seal_next(&mut self, log: &LogId) -> Result<Option<usize>, DeviceError> {
+        let Some((first, (handle, _))) = self.d.outbox.iter().next().map(|(n, entry)| (*n, *entry)) else {
+            return Ok(None);
+        };
+        let Some(waiting) = self.waiting(first)? else {
+            return Err(DeviceError::Missing(space::OUTBOX));
+        };
+        let Some((key, fresh)) = self.key_to_write(&handle)? else {
+            return Ok(None);
+        };
+        let mut used = vec![first];
+        let (kind, at) = (waiting.kind, self.at());
+        let (header, content) = match waiting.what {
+            Piecemeal::Change(change) => {
+                let mut size = change.len() + 4;
+                let mut changes: Vec<Blob<MAX_CONTENT_BYTES>> = vec![change.into_inner().try_into()?];
+                let same: Vec<u64> = self
+                    .d
+                    .outbox
+                    .range(first + 1..)
+                    .filter(|(_, (other, _))| *other == handle)
+                    .map(|(number, _)| *number)
+                    .collect();
+                for number in same {
+                    let Some(Waiting {
+                        what: Piecemeal::Change(change),
+                        ..
+                    }) = self.waiting(number)?
+                    else {
+                        break;
+                    };
+                    if changes.len() >= MAX_CHANGES || size + change.len() + 4 > ROOM {
+                        break;
+                    }
+                    size += change.len() + 4;
+                    changes.push(change.into_inner().try_into()?);
+                    used.push(number);
+                }
+                let changes = changes.try_into()?;
+                (Kind::Changes(Nothing {}), Content::Changes { kind, at, changes })
+            }
+            Piecemeal::Snapshot {
+                covers,
+                heads,
+                document,
+            } => {
+                let document = document.into_inner().try_into()?;
+                let content = Content::Snapshot {
+                    kind,
+                    at,
+                    heads,
+                    document,
+                };
+                (Kind::Snapshot(Covers { upto: covers }), content)
+            }
+            Piecemeal::Chunk { index, count, bytes } => {
+                let bytes = bytes.into_inner().try_into()?;
+                (Kind::Chunk(Nothing {}), Content::Chunk { index, count, bytes })
+            }
+        };
+        let content = zeroize::Zeroizing::new(content.encode());
+        self.seal_one(log, handle, header, &content, &key, fresh)?;
+        for number in used {
+            self.d.outbox.remove(&number);
+            self.disk.delete(space::OUTBOX, &number.to_be_bytes());
+        }
+        Ok(Some(content.len()))
+    }
+
+    /// The key that a document is written with now, and whether it is new; none: a new one can't be sealed yet.
+    fn key_to_write(&mut self, handle: &Handle) -> Result<Option<(Secret, bool)>, DeviceError> {
+        if let Some(key) = self.writing_key(handle)? {
+            return Ok(Some((key, false)));
+        }
+        if self.epoch_key().is_none() {
+            self.want_epoch_key();
+            return Ok(None);
+        }
+        Ok(Some((Secret::random(self.random), true)))
+    }
+
+    /// At most 64 logs whose erasures this log hasn't named.
+    fn to_announce(&self) -> Result<FewPositions, DeviceError> {
+        let announced = &self.d.state.announced;
+        let news = self
+            .d
+            .erased
+            .positions()
+            .filter(|(log, number)| announced.get(log).copied().unwrap_or(0) < *number);
+        Ok(FewPositions::new(news.take(MAX_HEADER_LOGS))?)
+    }
+
+    fn seal_one(
+        &mut self,
+        log: &LogId,
+        handle: Handle,
+        kind: Kind,
+        content: &[u8],
+        key: &Secret,
+        fresh: bool,
+    ) -> Result<(), DeviceError> {
+        let account = self.account();
+        let generation = self.d.account.generation();
+        let stored = self
+            .d
+            .logs
+            .get(log)
+            .ok_or(DeviceError::Missing(space::LOG))?
+            .stored;
+        let mut document = self.document(&handle)?;
+        let erased = self.to_announce()?;
+        let depends = FewPositions::new(
+            document
+                .merged
+                .iter()
+                .filter(|(other, _)| other != log)
+                .copied()
+                .take(MAX_HEADER_LOGS),
+        )?;
+        let epoch = self.epoch_key().map(|(id, key)| (id, key.clone()));
+        let bring_in = match &epoch {
+            Some((id, epoch)) if fresh => Some((*id, epoch)),
+            _ => None,
+        };
+        let draft = Draft {
+            account: &account,
+            log: *log,
+            seq: stored.seq + 1,
+            previous: &stored.link,
+            kind,
+            handle,
+            generation,
+            key,
+            bring_in,
+            erased,
+            depends,
+            content,
+        };
+        let (envelope, hash) = seal(&draft, &self.d.signer, self.random)?;
+        let (kind, erased) = (draft.kind, draft.erased);
+        let head = Head {
+            seq: stored.seq + 1,
+            link: next_link(&stored.link, &hash),
+        };
+        let place = Place {
+            link: head.link,
+            header_hash: hash,
+            signature: Some(envelope.sealed.signature),
+        };
+        let at = place_key(log, head.seq);
+        self.disk.put(space::PLACE, &at, &place);
+        self.disk.put(space::BODY, &at, &envelope.sealed);
+        if let Kind::Snapshot(covers) = &kind {
+            self.cover(&handle, &mut document, &covers.upto)?;
+        }
+        self.disk
+            .put(space::LIVE, &live_key(&handle, log, head.seq), &hash);
+        document.merged = Positions::default();
+        document.live += 1;
+        let crowded = document.live >= COMPACT_AT && document.live % COMPACT_AT == 0;
+        self.disk.put(space::DOCUMENT, &handle.0, &document);
+        if fresh {
+            let reference = key_ref(&account, &handle, generation, key.expose());
+            self.add_key(&handle, generation, &reference, key)?;
+        }
+        self.d.state.announced = raised(&self.d.state.announced, erased.iter().copied());
+        if let Some(state) = self.d.logs.get_mut(log) {
+            (state.stored, state.applied) = (head, head);
+        }
+        self.put_log(log);
+        (self.d.keys.seq, self.d.keys.link) = (head.seq, head.link);
+        self.keychain = true;
+        if crowded && !matches!(kind, Kind::Chunk(_)) {
+            self.need(&handle, self.now);
+        }
+        Ok(())
+    }
+
+    /// The other side has everything of a log up to here, some of it as holes.
+    pub(super) fn stored(&mut self, stored: &Stored) -> Result<(), DeviceError> {
+        let (log, seq) = (stored.log, stored.seq);
+        let Some(state) = self.d.logs.get(&log) else {
+            return Ok(());
+        };
+        let mine = state.open.statement.device == self.d.me;
+        if seq > state.stored.seq || self.link_at(&log, seq)?.is_some_and(|link| link != stored.link) {
+            if self.d.state.log == Some(log) {
+                self.d.state.doubtful = true;
+                self.notice(Notice::RestoredOrCopied);
+            }
+            return Ok(());
+        }
+        if let Some(session) = self.d.session.as_mut() {
+            session.confirmed.insert(log, seq);
+            if session
+                .unconfirmed
+                .get(&log)
+                .is_some_and(|(last, _)| *last <= seq)
+            {
+                session.unconfirmed.remove(&log);
+            }
+            session.unacked.insert(log, seq);
+        }
+        if !mine {
+            return Ok(());
+        }
+        for hole in stored.holed.iter() {
+            let Some(body) = self.body(&log, hole.seq)? else {
+                continue;
+            };
+            let handle = body.fields.handle;
+            self.drop_body(&log, hole.seq, &handle)?;
+            match hole.code {
+                ErrorCode::HandleErased => continue,
+                ErrorCode::QuotaReached => {
+                    self.notice(Notice::QuotaReached);
+                    self.need(&handle, self.now + QUOTA_WAIT_MS);
+                    self.wake_at(self.now + QUOTA_WAIT_MS);
+                }
+                ErrorCode::EpochStale => {
+                    // Others can't open what it brought in: the shards have to say it.
+                    self.mark_dirty(handle.0[0]);
+                    self.d.state.dirty_since = 1;
+                    self.need(&handle, self.now);
+                }
+                _ => self.need(&handle, self.now),
+            }
+            if !self.is_erased(&handle)? {
+                self.notice(Notice::WrittenAgain(handle));
+            }
+        }
+        if self.at_home()
+            && let Some(state) = self.d.logs.get_mut(&log)
+            && seq > state.safe
+        {
+            state.safe = seq;
+            self.put_log(&log);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,478 @@
+//! What comes in: chains are checked and stored, then applied as soon as everything they build on is.
+//!
+//! A log is applied in order: an item that waits holds up those behind it, so that what is applied is always a vector,
+//! and equal vectors mean equal live sets. Causality has no cycles, so something can always go on.
+
+use hearth_protocol::codec::Wire;
+use hearth_protocol::envelope::{
+    Batch, Covers, Envelope, HeaderVersion, Item, Kind, Run, Sealed, header_hash, next_link, position_id,
+};
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::hash::verify;
+use hearth_protocol::id::{Handle, Hash, Link, LogId, Signature, VerifyKey};
+use hearth_protocol::vector::{Head, Positions};
+
+use super::record::{Document, Place, live_key, of_live_key, place_key, raised, space};
+use super::session::Stage;
+use super::turn::Turn;
+use super::{DeviceError, Incoming, MAX_HELD_BYTES, Notice, Output, Proof};
+use crate::content::{Content, DocumentKind};
+use crate::keys::EpochKey;
+use crate::seal::{new_document_key, open};
+use crate::secret::Secret;
+
+/// What becomes of an item that is next.
+enum Verdict {
+    /// Applied, or nothing to apply.
+    Done,
+    /// Something that it builds on is missing.
+    Waits,
+}
+
+impl Turn<'_> {
+    pub(super) fn batch(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
+        if self.d.session.is_none() {
+            return Ok(());
+        }
+        match Batch::decode(bytes) {
+            Ok(Batch::Run(run)) => {
+                let known = self.d.logs.contains_key(&run.log);
+                if self.stage() == Some(Stage::Open) && known {
+                    self.take_run(run)
+                } else {
+                    self.hold(run, bytes.len());
+                    Ok(())
+                }
+            }
+            // Only whoever starts from a checkpoint is sent these, and nothing here asks for it yet.
+            Ok(Batch::Detached(_)) => Ok(()),
+            Err(_) => {
+                self.close = Some(Some(ErrorCode::Malformed));
+                Ok(())
+            }
+        }
+    }
+
+    /// Streams overtake each other: a run may come before its log's opening, the gate's answer, even the greeting's.
+    fn hold(&mut self, run: Run, bytes: usize) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        if session.held_bytes + bytes <= MAX_HELD_BYTES {
+            session.held_bytes += bytes;
+            session.held.push_back(run);
+        } else {
+            session.dropped = true;
+        }
+    }
+
+    pub(super) fn release_held(&mut self) -> Result<(), DeviceError> {
+        if self.stage() != Some(Stage::Open) {
+            return Ok(());
+        }
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        let held = std::mem::take(&mut session.held);
+        session.held_bytes = 0;
+        for run in held {
+            if self.d.logs.contains_key(&run.log) {
+                self.take_run(run)?;
+            } else {
+                let bytes = run.encode().len();
+                self.hold(run, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_run(&mut self, run: Run) -> Result<(), DeviceError> {
+        let log = run.log;
+        let account = self.account();
+        let (Some(key), Some(state)) = (self.log_key(&log), self.d.logs.get(&log).cloned()) else {
+            return Ok(());
+        };
+        let device = state.open.statement.device;
+        let mut head = state.stored;
+        // What isn't vouched for by a signature yet.
+        let mut bare: Vec<(u64, Place)> = Vec::new();
+        let mut seq = run.first_seq;
+        for item in run.items.into_inner() {
+            if seq <= state.stored.seq {
+                self.seen_before(&log, seq, item, &key)?;
+                seq += 1;
+                continue;
+            }
+            let reached = bare.last().map_or(head, |(seq, place)| Head {
+                seq: *seq,
+                link: place.link,
+            });
+            // A gap: what is between was lost, and is asked for once everything else has come.
+            if seq != reached.seq + 1 || !self.d.account.accepts_item(&device, &log, seq) {
+                break;
+            }
+            let (hash, signature, sealed) = taken_apart(&account, &log, seq, &reached.link, item);
+            let link = next_link(&reached.link, &hash);
+            let place = Place {
+                link,
+                header_hash: hash,
+                signature,
+            };
+            let Some(signature) = signature else {
+                bare.push((seq, place));
+                seq += 1;
+                continue;
+            };
+            if verify(&key, &position_id(&account, &log, seq, &hash), &signature).is_err() {
+                self.notice(Notice::Tampered);
+                break;
+            }
+            for (seq, place) in bare.drain(..) {
+                self.disk.put(space::PLACE, &place_key(&log, seq), &place);
+            }
+            self.disk.put(space::PLACE, &place_key(&log, seq), &place);
+            if let Some(sealed) = sealed {
+                self.disk.put(space::BODY, &place_key(&log, seq), &sealed);
+            }
+            head = Head { seq, link };
+            seq += 1;
+        }
+        if head.seq > state.stored.seq {
+            if let Some(state) = self.d.logs.get_mut(&log) {
+                state.stored = head;
+            }
+            self.put_log(&log);
+            if let Some(session) = self.session() {
+                session.unacked.insert(log, head.seq);
+            }
+        }
+        Ok(())
+    }
+
+    /// An item whose number is known: the same, or a proof, or the body of what was passed off as a hole.
+    fn seen_before(&mut self, log: &LogId, seq: u64, item: Item, key: &VerifyKey) -> Result<(), DeviceError> {
+        let account = self.account();
+        let Some(previous) = self.link_at(log, seq.saturating_sub(1))? else {
+            return Ok(());
+        };
+        let Some(place) = self.disk.get::<Place>(space::PLACE, &place_key(log, seq))? else {
+            return Ok(());
+        };
+        let (hash, signature, sealed) = taken_apart(&account, log, seq, &previous, item);
+        let signed = signature.is_some_and(|signature| {
+            verify(key, &position_id(&account, log, seq, &hash), &signature).is_ok()
+        });
+        if hash != place.header_hash {
+            if signed {
+                self.notice(Notice::Proof(Proof::TwoHashes { log: *log, seq }));
+            } else {
+                self.notice(Notice::Tampered);
+            }
+            return Ok(());
+        }
+        let applied = self.d.logs.get(log).is_some_and(|state| seq <= state.applied.seq);
+        if let (Some(sealed), true, None) = (sealed, signed && applied, self.body(log, seq)?) {
+            self.late_body(log, seq, &previous, sealed)?;
+        }
+        Ok(())
+    }
+
+    /// A body that comes after its hole.
+    fn late_body(
+        &mut self,
+        log: &LogId,
+        seq: u64,
+        previous: &Link,
+        sealed: Sealed,
+    ) -> Result<(), DeviceError> {
+        let mine = self
+            .d
+            .logs
+            .get(log)
+            .is_some_and(|state| state.open.statement.device == self.d.me);
+        let document = self.document(&sealed.fields.handle)?;
+        let covered = document.covered.get(log).is_some_and(|upto| seq <= *upto);
+        if mine || covered {
+            return Ok(());
+        }
+        self.disk.put(space::BODY, &place_key(log, seq), &sealed);
+        if let Verdict::Waits = self.apply(log, seq, previous, sealed)? {
+            self.disk.delete(space::BODY, &place_key(log, seq));
+        }
+        Ok(())
+    }
+
+    pub(super) fn body(&self, log: &LogId, seq: u64) -> Result<Option<Sealed>, DeviceError> {
+        self.disk.get(space::BODY, &place_key(log, seq))
+    }
+
+    pub(super) fn document(&self, handle: &Handle) -> Result<Document, DeviceError> {
+        Ok(self.disk.get(space::DOCUMENT, &handle.0)?.unwrap_or_default())
+    }
+
+    /// Whether everything that is stored is applied.
+    pub(super) fn all_applied(&self) -> bool {
+        self.d.logs.values().all(|log| log.applied.seq == log.stored.seq)
+    }
+
+    /// Applies what can be, until nothing moves any more.
+    pub(super) fn apply_all(&mut self) -> Result<(), DeviceError> {
+        loop {
+            let ready: Vec<LogId> = self
+                .d
+                .logs
+                .iter()
+                .filter(|(_, log)| log.applied.seq < log.stored.seq)
+                .map(|(id, _)| *id)
+                .collect();
+            let mut moved = false;
+            for log in ready {
+                while self.apply_next(&log)? {
+                    moved = true;
+                }
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply_next(&mut self, log: &LogId) -> Result<bool, DeviceError> {
+        let Some(state) = self.d.logs.get(log) else {
+            return Ok(false);
+        };
+        if state.applied.seq >= state.stored.seq {
+            return Ok(false);
+        }
+        let (seq, previous) = (state.applied.seq + 1, state.applied.link);
+        let place: Place = self
+            .disk
+            .get(space::PLACE, &place_key(log, seq))?
+            .ok_or(DeviceError::Missing(space::PLACE))?;
+        let verdict = match self.body(log, seq)? {
+            Some(sealed) => self.apply(log, seq, &previous, sealed)?,
+            None => Verdict::Done,
+        };
+        if let Verdict::Waits = verdict {
+            return Ok(false);
+        }
+        if let Some(state) = self.d.logs.get_mut(log) {
+            state.applied = Head {
+                seq,
+                link: place.link,
+            };
+        }
+        self.put_log(log);
+        Ok(true)
+    }
+
+    /// Whether every erasure that an envelope names is done here.
+    fn erasures_done(&self, sealed: &Sealed) -> bool {
+        sealed.fields.erased.iter().all(|(log, number)| {
+            self.d.erased.upto(log) >= *number
+                || self.d.logs.get(log).is_some_and(|state| {
+                    !self
+                        .d
+                        .account
+                        .accepts_erasure(&state.open.statement.device, log, *number)
+                })
+        })
+    }
+
+    /// Whether what an envelope builds on is applied, or covered by a snapshot that is.
+    fn built_on(&self, sealed: &Sealed, document: &Document) -> bool {
+        sealed.fields.depends.iter().all(|(log, seq)| {
+            self.d.logs.get(log).is_some_and(|state| {
+                state.applied.seq >= *seq
+                    || !self
+                        .d
+                        .account
+                        .accepts_item(&state.open.statement.device, log, *seq)
+            }) || document.covered.get(log).is_some_and(|upto| upto >= seq)
+        })
+    }
+
+    fn apply(
+        &mut self,
+        log: &LogId,
+        seq: u64,
+        previous: &Link,
+        sealed: Sealed,
+    ) -> Result<Verdict, DeviceError> {
+        let fields = &sealed.fields;
+        let handle = fields.handle;
+        let void = self.d.account.is_void(log, seq, fields.generation);
+        if void || self.is_erased(&handle)? {
+            self.disk.delete(space::BODY, &place_key(log, seq));
+            return Ok(Verdict::Done);
+        }
+        let mut document = self.document(&handle)?;
+        if document.covered.get(log).is_some_and(|upto| seq <= *upto) {
+            self.disk.delete(space::BODY, &place_key(log, seq));
+            return Ok(Verdict::Done);
+        }
+        if !self.erasures_done(&sealed) || !self.built_on(&sealed, &document) {
+            return Ok(Verdict::Waits);
+        }
+        let envelope = Envelope {
+            version: HeaderVersion::V1,
+            log: *log,
+            seq,
+            sealed,
+        };
+        let Some(key) = self.key_for(&envelope)? else {
+            return Ok(Verdict::Waits);
+        };
+        let account = self.account();
+        let signer = self.log_key(log).ok_or(DeviceError::Missing(space::LOG))?;
+        let opened = open(&account, previous, &signer, &envelope, &key);
+        let content = opened
+            .ok()
+            .and_then(|(hash, bytes)| Some((hash, Content::decode(&bytes).ok()?)))
+            .filter(|(_, content)| fits(content, &envelope.sealed.fields.kind));
+        let Some((hash, content)) = content else {
+            // Rightly signed: its author's own fault. It keeps its place, and everybody drops it alike.
+            self.notice(Notice::Damaged { log: *log, seq });
+            self.disk.delete(space::BODY, &place_key(log, seq));
+            return Ok(Verdict::Done);
+        };
+        if let Kind::Snapshot(Covers { upto }) = &envelope.sealed.fields.kind {
+            self.cover(&handle, &mut document, upto)?;
+        }
+        document.merged = raised(&document.merged, [(*log, seq)]);
+        document.live += 1;
+        self.disk.put(space::DOCUMENT, &handle.0, &document);
+        self.disk.put(space::LIVE, &live_key(&handle, log, seq), &hash);
+        let (kind, at_ms, content) = incoming(content);
+        self.effects.push(Output::Apply {
+            handle,
+            kind,
+            content,
+            log: *log,
+            seq,
+            at_ms,
+        });
+        Ok(Verdict::Done)
+    }
+
+    /// What an accepted snapshot covers is alive no more.
+    pub(super) fn cover(
+        &mut self,
+        handle: &Handle,
+        document: &mut Document,
+        covers: &Positions,
+    ) -> Result<(), DeviceError> {
+        for (key, _) in self.disk.all::<Hash>(space::LIVE, &handle.0)? {
+            if let Some((_, log, seq)) = of_live_key(&key)
+                && covers.get(&log).is_some_and(|upto| seq <= *upto)
+            {
+                self.disk.delete(space::LIVE, &key);
+                self.disk.delete(space::BODY, &place_key(&log, seq));
+                document.live = document.live.saturating_sub(1);
+            }
+        }
+        document.covered = raised(&document.covered, covers.iter().copied());
+        Ok(())
+    }
+
+    /// The key of an envelope: known, or brought in by it under an epoch whose key is here.
+    fn key_for(&mut self, envelope: &Envelope) -> Result<Option<Secret>, DeviceError> {
+        let fields = &envelope.sealed.fields;
+        if let Some(key) = self.document_key(&fields.handle, fields.generation, &fields.key)? {
+            return Ok(Some(key));
+        }
+        let Some(new_key) = &fields.new_key else {
+            return Ok(None);
+        };
+        let Some(epoch) = self.epoch_by_id(&new_key.epoch) else {
+            return Ok(None);
+        };
+        match new_document_key(&self.account(), envelope, &epoch) {
+            Ok(Some(key)) => {
+                self.add_key(&fields.handle, fields.generation, &fields.key, &key)?;
+                Ok(Some(key))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The key of an epoch by its entry's id, as long as it isn't destroyed.
+    fn epoch_by_id(&self, id: &Hash) -> Option<EpochKey> {
+        let account = self.account();
+        self.d.keys.epochs.iter().find_map(|key| {
+            let number = self.d.epoch_entry(key.number)?;
+            let entry = self.d.history.get(usize::try_from(number).ok()?)?;
+            (entry.id(&account) == *id).then(|| key.clone())
+        })
+    }
+}
+
+/// Header hash, signature and body of an item at its place.
+fn taken_apart(
+    account: &hearth_protocol::id::AccountId,
+    log: &LogId,
+    seq: u64,
+    previous: &Link,
+    item: Item,
+) -> (Hash, Option<Signature>, Option<Sealed>) {
+    match item {
+        Item::Hole(hash) => (hash, None, None),
+        Item::SignedHole(hole) => (hole.header_hash, Some(hole.signature), None),
+        Item::Envelope(sealed) => {
+            let envelope = Envelope {
+                version: HeaderVersion::V1,
+                log: *log,
+                seq,
+                sealed,
+            };
+            let data = hearth_protocol::envelope::associated_data(account, previous, &envelope.header());
+            let hash = header_hash(&data, &envelope.sealed.ciphertext);
+            (hash, Some(envelope.sealed.signature), Some(envelope.sealed))
+        }
+    }
+}
+
+/// The content is of the kind that the header says.
+fn fits(content: &Content, kind: &Kind) -> bool {
+    matches!(
+        (content, kind),
+        (Content::Changes { .. }, Kind::Changes(_))
+            | (Content::Snapshot { .. }, Kind::Snapshot(_))
+            | (Content::Chunk { .. }, Kind::Chunk(_))
+    )
+}
+
+fn incoming(content: Content) -> (Option<DocumentKind>, u64, Incoming) {
+    match content {
+        Content::Changes { kind, at, changes } => {
+            let changes = changes
+                .into_inner()
+                .into_iter()
+                .map(hearth_protocol::codec::Blob::into_inner)
+                .collect();
+            (Some(kind), at.ms, Incoming::Changes(changes))
+        }
+        Content::Snapshot {
+            kind,
+            at,
+            heads,
+            document,
+        } => (
+            Some(kind),
+            at.ms,
+            Incoming::Snapshot {
+                heads: heads.into_inner(),
+                document: document.into_inner(),
+            },
+        ),
+        Content::Chunk { index, count, bytes } => (
+            None,
+            0,
+            Incoming::Chunk {
+                index,
+                count,
+                bytes: bytes.into_inner(),
+            },
+        ),
+    }
+}

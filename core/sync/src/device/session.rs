@@ -1,0 +1,855 @@
+//! A connection: greeting, what is asked and answered, and what is to be done next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hearth_protocol::codec::{Set, Wire};
+use hearth_protocol::control::ControlEntry;
+use hearth_protocol::envelope::Run;
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::hash::{Signed, verify};
+use hearth_protocol::id::{Hash, InstanceToken, LogId, VerifyKey};
+use hearth_protocol::message::{
+    Acked, Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame,
+    Welcome, session_id,
+};
+use hearth_protocol::registry::RegistryUpdate;
+use hearth_protocol::statement::AnyStatement;
+use hearth_protocol::vector::{Positions, VersionVector, vector_digest};
+use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
+
+use super::record::{Server, space};
+use super::turn::{ONLY, Turn};
+use super::{DeviceError, Notice, Peer};
+
+/// Clocks that differ by more are shown.
+const CLOCK_SKEW_MS: u64 = 24 * 60 * 60 * 1_000;
+/// How long what was announced may take before it is asked for again.
+const MISSING_AFTER_MS: u64 = 30_000;
+/// Erasures whose confirmations are asked for in one session.
+const MAX_CONFIRMATIONS: usize = 64;
+/// At most one acknowledgement in this time.
+const ACK_INTERVAL_MS: u64 = 200;
+
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// The account is being opened.
+    Opening,
+    /// `Hello` is out.
+    Greeting,
+    /// The control log isn't settled.
+    Control,
+    /// The erased sets differ.
+    Gate,
+    /// Everything passes.
+    Open,
+}
+
+/// What a request was, until it is answered.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    Open,
+    Hello,
+    Vector,
+    Applied {
+        cursor: u64,
+        root: Hash,
+    },
+    Ack,
+    /// An entry made here, by the number of its intent; 0: made without one.
+    Issue {
+        entry: Box<ControlEntry>,
+        intent: u64,
+        registry: Option<Box<RegistryUpdate>>,
+    },
+    /// An entry that the other side lacks.
+    OldEntry,
+    Erase(Hash),
+    Registry(Box<RegistryUpdate>),
+    /// A statement, by its number among the unsent ones; 0: not one of them.
+    Statement(u64, Box<AnyStatement>),
+    FetchControl,
+    FetchErasures,
+    FetchShards,
+    FetchWraps,
+    FetchErasureIds(u64),
+    FetchErasure,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) peer: Peer,
+    exporter: [u8; 32],
+    /// The key that proves the other side; none while only the control log will say it.
+    pub(super) key: Option<VerifyKey>,
+    next: u32,
+    pub(super) asked: BTreeMap<u32, Asked>,
+    pub(super) stage: Stage,
+    /// What `Hello` said: the other side goes by it, whatever has changed here since.
+    said_root: Hash,
+    said_vector: Hash,
+    pub(super) ahead: Option<Ahead>,
+    /// A welcome whose proof can't be checked before the control log is here.
+    pub(super) unproved: Option<Box<Welcome>>,
+    /// The log that may be written, once the other side has told its head.
+    pub(super) publishing: Option<LogId>,
+    /// For each log that is sent: the number of the next item.
+    pub(super) sending: BTreeMap<LogId, u64>,
+    /// Bytes of a log that are sent and not confirmed, with the last number.
+    pub(super) unconfirmed: BTreeMap<LogId, (u64, usize)>,
+    /// Logs whose opening the other side has.
+    pub(super) opened: BTreeSet<LogId>,
+    /// Runs of logs that aren't open yet.
+    pub(super) held: VecDeque<Run>,
+    pub(super) held_bytes: usize,
+    /// The erasures that the other side has beyond the cursor are still on their way.
+    pub(super) erasures_due: bool,
+    /// The root that `Applied` was last said with.
+    pub(super) applied_root: Option<Hash>,
+    pub(super) compared_ids: bool,
+    pub(super) their_erasures: BTreeSet<Hash>,
+    /// Numbers of unsent statements that are out.
+    pub(super) saying: BTreeSet<u64>,
+    /// The other side has sent all it had.
+    pub(super) complete: bool,
+    pub(super) vector_said: bool,
+    /// What `Complete` has named: streams may still be on their way.
+    target: Option<VersionVector>,
+    /// When what is missing of it is asked for; 0: nothing is.
+    missing_at: u64,
+    /// Something that came early had no room.
+    pub(super) dropped: bool,
+    /// Erasures whose confirmations were asked for.
+    confirmations_asked: bool,
+    /// What is stored and not acknowledged yet.
+    pub(super) unacked: BTreeMap<LogId, u64>,
+    pub(super) ack_due: bool,
+    /// How many statements came unasked.
+    statements: u64,
+    /// How far the other side has each log that is sent.
+    pub(super) confirmed: BTreeMap<LogId, u64>,
+    pub(super) resent: u32,
+    /// When batches that were turned away go again; 0: none were.
+    resend_at: u64,
+    /// The erased sets differed at the greeting.
+    pub(super) gate_differs: bool,
+    /// An erasure came while the gate was open.
+    pub(super) applied_due: bool,
+    acked_at: u64,
+    /// One change of control log or registry at a time.
+    pub(super) issuing: bool,
+    /// Not before: after a conflict or a refusal.
+    pub(super) issue_after: u64,
+    /// The other side's table, and the shards of it that are missing.
+    pub(super) their_table: Hash,
+    pub(super) shards_asked: usize,
+    pub(super) table_wanted: bool,
+    pub(super) wraps_asked: bool,
+    /// Statements that the other side refused, so that they aren't sent again and again.
+    pub(super) refused: BTreeSet<u64>,
+    /// The other branch of a forked control log, as far as it is here.
+    pub(super) branch: Vec<ControlEntry>,
+    pub(super) published: bool,
+    pub(super) up_to_date_said: bool,
+    pub(super) missing_asked: bool,
+}
+
+impl Turn<'_> {
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        self.d.session.as_mut()
+    }
+
+    pub(super) fn stage(&self) -> Option<Stage> {
+        self.d.session.as_ref().map(|session| session.stage)
+    }
+
+    /// Whether the other side is the account's home: its server, or any peer of an account that has none.
+    pub(super) fn at_home(&self) -> bool {
+        self.d
+            .session
+            .as_ref()
+            .is_some_and(|session| session.peer == Peer::Server || self.d.account.server().is_none())
+    }
+
+    pub(super) fn connected(&mut self, exporter: [u8; 32], peer: Peer) -> Result<(), DeviceError> {
+        let key = match peer {
+            Peer::Server => self.d.account.server().map(|server| server.key),
+            Peer::Device(key) => Some(key),
+        };
+        // What the last connection didn't answer is open again.
+        for known in self.d.erased.all.values_mut() {
+            known.asked = false;
+        }
+        let joining = self.d.state.expected.is_some() && self.d.account.member(&self.d.me).is_none();
+        self.d.session = Some(Session {
+            peer,
+            exporter,
+            key: if joining { None } else { key },
+            next: 1,
+            asked: BTreeMap::new(),
+            stage: Stage::Greeting,
+            said_root: Hash::ZERO,
+            said_vector: Hash::ZERO,
+            ahead: None,
+            unproved: None,
+            publishing: None,
+            sending: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            erasures_due: false,
+            applied_root: None,
+            compared_ids: false,
+            their_erasures: BTreeSet::new(),
+            saying: BTreeSet::new(),
+            complete: false,
+            vector_said: false,
+            target: None,
+            missing_at: 0,
+            dropped: false,
+            confirmations_asked: false,
+            unacked: BTreeMap::new(),
+            ack_due: false,
+            statements: 0,
+            confirmed: BTreeMap::new(),
+            resent: 0,
+            resend_at: 0,
+            gate_differs: false,
+            applied_due: false,
+            acked_at: 0,
+            issuing: false,
+            issue_after: 0,
+            their_table: Hash::ZERO,
+            shards_asked: 0,
+            table_wanted: false,
+            wraps_asked: false,
+            refused: BTreeSet::new(),
+            branch: Vec::new(),
+            published: false,
+            up_to_date_said: false,
+            missing_asked: false,
+        });
+        if self.d.state.revoked {
+            self.notice(Notice::Revoked);
+            self.close = Some(None);
+        } else if !self.d.state.opened && peer == Peer::Server {
+            self.open_account()?;
+        } else {
+            self.hello()?;
+        }
+        Ok(())
+    }
+
+    fn open_account(&mut self) -> Result<(), DeviceError> {
+        let (Some(wraps), Some(registry)) = (self.disk.get(space::WRAPS, ONLY)?, self.whole_registry()?)
+        else {
+            return Ok(());
+        };
+        let entries: Vec<ControlEntry> = self
+            .d
+            .history
+            .iter()
+            .take(hearth_protocol::limits::MAX_CONTROL_ENTRIES)
+            .cloned()
+            .collect();
+        let open = OpenAccount {
+            invitation: self.d.state.invitation.clone(),
+            entries: entries.try_into()?,
+            wraps: Box::new(wraps),
+            registry: Box::new(registry),
+        };
+        if let Some(session) = self.session() {
+            session.stage = Stage::Opening;
+        }
+        self.ask(Request::Open(Box::new(open)), Asked::Open);
+        Ok(())
+    }
+
+    fn server_record(&self) -> Result<Server, DeviceError> {
+        let key = self.d.session.as_ref().and_then(|session| session.key);
+        let known = match key {
+            Some(key) => self.disk.get(space::SERVER, &key.0)?,
+            None => None,
+        };
+        Ok(known.unwrap_or(Server {
+            instance: InstanceToken([0; 16]),
+            cursor: 0,
+        }))
+    }
+
+    /// Changes what is remembered of the other side.
+    pub(super) fn remember_server(&mut self, change: impl FnOnce(&mut Server)) -> Result<(), DeviceError> {
+        let mut record = self.server_record()?;
+        change(&mut record);
+        if let Some(key) = self.d.session.as_ref().and_then(|session| session.key) {
+            self.disk.put(space::SERVER, &key.0, &record);
+        }
+        Ok(())
+    }
+
+    pub(super) fn cursor(&self) -> Result<u64, DeviceError> {
+        Ok(self.server_record()?.cursor)
+    }
+
+    fn hello(&mut self) -> Result<(), DeviceError> {
+        let record = self.server_record()?;
+        let account = self.account();
+        let hello = Hello {
+            versions: Set::new(SUPPORTED_VERSIONS.iter().copied())?,
+            account,
+            device: self.d.me,
+            instance: record.instance,
+            log: self.d.state.log,
+            vector: vector_digest(&account, &self.vector()?),
+            control: self.d.account.head(),
+            control_number: self.d.account.number(),
+            erased_cursor: record.cursor,
+            erased_root: self.d.erased.root(),
+            table: self.d.table,
+        };
+        if let Some(session) = self.session() {
+            session.stage = Stage::Greeting;
+            session.said_root = hello.erased_root;
+            session.said_vector = hello.vector;
+        }
+        self.ask(Request::Hello(Box::new(hello)), Asked::Hello);
+        Ok(())
+    }
+
+    /// Sends a request.
+    pub(super) fn ask(&mut self, request: Request, asked: Asked) {
+        let Some(session) = self.d.session.as_mut() else {
+            return;
+        };
+        let id = session.next;
+        session.next += 1;
+        session.asked.insert(id, asked);
+        self.sends
+            .push(super::Output::Send(RequestFrame { id, request }.encode()));
+    }
+
+    pub(super) fn is_asked(&self, which: impl Fn(&Asked) -> bool) -> bool {
+        self.d
+            .session
+            .as_ref()
+            .is_some_and(|session| session.asked.values().any(which))
+    }
+
+    pub(super) fn frame(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
+        if self.d.session.is_none() {
+            return Ok(());
+        }
+        let Ok(ReplyFrame { to, reply }) = ReplyFrame::decode(bytes) else {
+            self.close = Some(Some(ErrorCode::Malformed));
+            return Ok(());
+        };
+        let asked = match self.session().and_then(|session| session.asked.get(&to).cloned()) {
+            Some(asked) => Some(asked),
+            None if to == 0 => None,
+            // An answer to nothing that was asked, or a second one.
+            None => return Ok(()),
+        };
+        // An erasure's receipt comes before its acknowledgements.
+        let first_of_two = matches!((&asked, &reply), (Some(Asked::FetchErasure), Reply::Receipt(_)));
+        if let Some(session) = self.session()
+            && !first_of_two
+        {
+            session.asked.remove(&to);
+        }
+        if self.stage() < Some(Stage::Control)
+            && !matches!(
+                (&asked, &reply),
+                (Some(Asked::Hello), Reply::Welcome(_))
+                    | (Some(Asked::Open), Reply::Accepted(_))
+                    | (_, Reply::Refused(_))
+                    // Whoever was shut out is turned away with the entries that say so: they carry their own proof.
+                    | (None, Reply::Control(_))
+            )
+        {
+            // Nothing is listened to before the proof.
+            return Ok(());
+        }
+        self.reply(asked, reply)
+    }
+
+    fn reply(&mut self, asked: Option<Asked>, reply: Reply) -> Result<(), DeviceError> {
+        match (asked, reply) {
+            (Some(Asked::Open), Reply::Accepted(_)) => {
+                self.d.state.opened = true;
+                self.hello()
+            }
+            (Some(Asked::Hello), Reply::Welcome(welcome)) => self.welcome(*welcome),
+            (_, Reply::Welcome(_)) => Ok(()),
+            (Some(asked), Reply::Accepted(_)) => self.accepted(asked),
+            (None, Reply::Accepted(_)) => Ok(()),
+            (asked, Reply::Refused(refusal)) => self.refused(asked, refusal),
+            (_, Reply::Control(part)) => self.control_part(part),
+            (_, Reply::Wraps(wraps)) => self.take_wraps(&wraps).map(|_| ()),
+            (asked, Reply::Statements(list)) => {
+                if let (None, Some(session)) = (&asked, self.session()) {
+                    session.statements += list.len() as u64;
+                }
+                for statement in list.into_inner() {
+                    self.hear(statement)?;
+                }
+                if let Some(session) = self.session() {
+                    session.ack_due = true;
+                }
+                self.release_held()
+            }
+            // Nothing of the data is believed before the control log is settled and the gate is open.
+            (asked, Reply::Erasures(part)) if self.stage() >= Some(Stage::Gate) => {
+                let next = part.more.then_some(part.cursor + 1);
+                self.erasures(part)?;
+                // What is pushed goes on by itself; what was asked for doesn't.
+                if let (Some(Asked::FetchErasures), Some(from)) = (asked, next) {
+                    self.ask_erasures(from);
+                }
+                Ok(())
+            }
+            (Some(Asked::FetchErasureIds(from)), Reply::ErasureIds(ids)) => self.erasure_ids(from, &ids),
+            (_, Reply::Registry(part)) if self.stage() == Some(Stage::Open) => self.registry_part(part),
+            (_, Reply::Stored(stored)) if self.stage() == Some(Stage::Open) => self.stored(&stored),
+            (_, Reply::Receipt(receipt)) => self.receipt(receipt),
+            (_, Reply::Complete(complete)) if self.stage() == Some(Stage::Open) => {
+                self.completed(complete.vector)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn welcome(&mut self, welcome: Welcome) -> Result<(), DeviceError> {
+        if welcome.version != PROTOCOL_VERSION || welcome.version < self.d.account.min_version() {
+            self.close = Some(Some(ErrorCode::VersionTooOld));
+            return Ok(());
+        }
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        if session.key.is_none() {
+            // Only the control log will say whose key it is.
+            session.ahead.clone_from(&welcome.ahead);
+            session.stage = Stage::Control;
+            session.unproved = Some(Box::new(welcome));
+            return Ok(());
+        }
+        self.proved(welcome)
+    }
+
+    /// Takes a welcome if its proof is right.
+    pub(super) fn proved(&mut self, welcome: Welcome) -> Result<(), DeviceError> {
+        let (account, me) = (self.account(), self.d.me);
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        let id = session_id(&account, &me, &session.exporter);
+        let right = session
+            .key
+            .is_some_and(|key| verify(&key, &id, &welcome.proof).is_ok());
+        let a_member = match session.peer {
+            Peer::Server => true,
+            Peer::Device(key) => self
+                .d
+                .account
+                .members()
+                .any(|(_, member)| member.keys.transport == key),
+        };
+        if !right || !a_member {
+            self.notice(Notice::FalseServer);
+            self.close = Some(None);
+            return Ok(());
+        }
+        let skew =
+            i64::try_from(self.now).unwrap_or(i64::MAX) - i64::try_from(welcome.at.ms).unwrap_or(i64::MAX);
+        if skew.unsigned_abs() > CLOCK_SKEW_MS {
+            self.notice(Notice::ClockSkew(skew));
+        }
+        self.remember_server(|record| record.instance = welcome.instance)?;
+        self.check_own(welcome.own)?;
+        let behind = self.cursor()?;
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        let root = session.said_root;
+        session.stage = session.stage.max(Stage::Control);
+        session.ahead = welcome.ahead;
+        match &session.ahead {
+            None => session.complete = true,
+            Some(ahead) => {
+                session.their_table = ahead.table;
+                session.gate_differs = ahead.erased_root != root;
+                session.erasures_due = ahead.erased_root != root && ahead.erased_cursor > behind;
+            }
+        }
+        if session
+            .ahead
+            .as_ref()
+            .is_some_and(|ahead| ahead.erased_cursor < behind)
+        {
+            // It was restored: count from its beginning.
+            self.remember_server(|record| record.cursor = 0)?;
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, asked: Asked) -> Result<(), DeviceError> {
+        match asked {
+            Asked::Applied { cursor, root } => self.gate_opened(cursor, root),
+            Asked::Issue {
+                entry,
+                intent,
+                registry,
+            } => self.issued(&entry, intent, registry.as_deref()),
+            Asked::Erase(id) => self.erase_sent(&id),
+            Asked::Registry(update) => {
+                if let Some(session) = self.session() {
+                    session.issuing = false;
+                }
+                self.adopt_update(&update)
+            }
+            Asked::Statement(number, statement) => self.said(number, &statement),
+            Asked::FetchShards => {
+                if let Some(session) = self.session() {
+                    session.shards_asked = 0;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&mut self, asked: Option<Asked>, refusal: Refusal) -> Result<(), DeviceError> {
+        let code = refusal.code;
+        let retry = self.now.saturating_add(refusal.retry_after_ms.max(1_000));
+        let waits = matches!(
+            code,
+            ErrorCode::RateLimited | ErrorCode::Busy | ErrorCode::StorageFailed
+        );
+        match asked.clone() {
+            Some(Asked::Open) if code == ErrorCode::AccountExists => {
+                self.d.state.opened = true;
+                return self.hello();
+            }
+            Some(Asked::Hello) if code == ErrorCode::UnknownAccount && self.d.state.expected.is_none() => {
+                // A server that lost the account, or a new one: the next connection brings it.
+                self.d.state.opened = false;
+            }
+            Some(Asked::Hello) if code == ErrorCode::StaleInstance => {
+                self.d.state.doubtful = true;
+                self.notice(Notice::RestoredOrCopied);
+            }
+            Some(Asked::Issue { entry, intent, .. }) => {
+                return self.issue_refused(&entry, intent, code, retry);
+            }
+            Some(Asked::Registry(_)) => {
+                if let Some(session) = self.session() {
+                    session.issuing = false;
+                    session.issue_after = retry;
+                    session.table_wanted |= code == ErrorCode::RegistryConflict;
+                }
+                self.wake_at(retry);
+                return Ok(());
+            }
+            Some(Asked::Applied { .. }) if code == ErrorCode::GateClosed => return self.compare_erasures(),
+            Some(Asked::Statement(number, _)) => {
+                if let Some(session) = self.session() {
+                    session.saying.remove(&number);
+                    session.refused.insert(number);
+                }
+                if !waits {
+                    self.unsayable(number)?;
+                    return Ok(());
+                }
+            }
+            Some(Asked::Erase(id)) => {
+                if let Some(session) = self.session() {
+                    session.saying.remove(&u64::MAX);
+                }
+                if let Some(known) = self.d.erased.get_mut(&id) {
+                    known.asked = false;
+                }
+                self.wake_at(retry);
+            }
+            _ => {}
+        }
+        if code == ErrorCode::RevokedDevice {
+            // Believed only when the entry was seen: a server could else make a device give up.
+            self.ask_control();
+        }
+        if asked.is_none() && waits {
+            // A batch that was turned away: it goes again.
+            if let Some(session) = self.session() {
+                session.resend_at = retry;
+            }
+        }
+        if code == ErrorCode::WrongLink || code == ErrorCode::WrongLog || code == ErrorCode::GateClosed {
+            self.resend()?;
+            return Ok(());
+        }
+        if let Some(session) = self.session() {
+            session.issue_after = session.issue_after.max(retry);
+        }
+        self.notice(Notice::Refused {
+            code,
+            retry_after_ms: refusal.retry_after_ms,
+        });
+        if code == ErrorCode::QuotaReached {
+            self.notice(Notice::QuotaReached);
+        }
+        self.wake_at(retry);
+        Ok(())
+    }
+
+    /// Says how far everything is stored, so that the other side knows the vector next time.
+    fn acknowledge(&mut self) -> Result<(), DeviceError> {
+        let now = self.now;
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        if !session.ack_due && session.unacked.is_empty() {
+            return Ok(());
+        }
+        let next = session.acked_at.saturating_add(ACK_INTERVAL_MS);
+        if now < next && !session.ack_due {
+            self.wake_at(next);
+            return Ok(());
+        }
+        session.acked_at = now;
+        session.ack_due = false;
+        let acked = Acked {
+            upto: Positions::new(std::mem::take(&mut session.unacked))?,
+            statements: session.statements,
+        };
+        self.ask(Request::Ack(acked), Asked::Ack);
+        Ok(())
+    }
+
+    pub(super) fn ask_erasures(&mut self, from: u64) {
+        let range = hearth_protocol::message::Range {
+            from,
+            count: hearth_protocol::limits::MAX_STATEMENTS as u64,
+        };
+        self.ask(Request::Fetch(Fetch::Erasures(range)), Asked::FetchErasures);
+    }
+
+    pub(super) fn ask_control(&mut self) {
+        if !self.is_asked(|asked| matches!(asked, Asked::FetchControl)) {
+            let from = self.d.account.number() + 1;
+            let range = hearth_protocol::message::Range {
+                from,
+                count: hearth_protocol::limits::MAX_CONTROL_ENTRIES as u64,
+            };
+            self.ask(Request::Fetch(Fetch::Control(range)), Asked::FetchControl);
+        }
+    }
+
+    /// Everything that can be done now, is.
+    pub(super) fn pump(&mut self) -> Result<(), DeviceError> {
+        if self.close.is_some() || self.d.session.is_none() {
+            return Ok(());
+        }
+        if self.stage() == Some(Stage::Control) {
+            self.settle()?;
+        }
+        if self.close.is_some() {
+            return Ok(());
+        }
+        if self.stage() >= Some(Stage::Gate) {
+            self.say_unsent()?;
+            self.send_erasures()?;
+        }
+        if self.stage() == Some(Stage::Gate) {
+            self.gate()?;
+        }
+        if self.stage() >= Some(Stage::Gate) {
+            self.issue()?;
+        }
+        let now = self.now;
+        if let Some(session) = self.session()
+            && session.resend_at != 0
+        {
+            if session.resend_at <= now {
+                session.resend_at = 0;
+                self.resend()?;
+            } else {
+                let at = session.resend_at;
+                self.wake_at(at);
+            }
+        }
+        if self.stage() == Some(Stage::Open) {
+            self.want_registry()?;
+            self.fetch_missing()?;
+            self.apply_all()?;
+            self.reach_target()?;
+            self.ask_confirmations();
+            self.upload()?;
+            self.say_applied_live()?;
+            self.keep_house()?;
+            self.say_unsent()?;
+            self.send_erasures()?;
+        }
+        self.acknowledge()
+    }
+
+    /// After the gate: asks for what is missing.
+    fn fetch_missing(&mut self) -> Result<(), DeviceError> {
+        let vector = self.vector()?;
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        let Some(ahead) = &session.ahead else {
+            return self.up_to_date();
+        };
+        if session.dropped && session.complete {
+            session.dropped = false;
+            self.ask(Request::Vector(vector), Asked::Vector);
+            return Ok(());
+        }
+        if session.complete {
+            return self.up_to_date();
+        }
+        if ahead.vector == session.said_vector && !session.vector_said {
+            session.complete = true;
+            return self.up_to_date();
+        }
+        if !ahead.delta && !session.vector_said {
+            session.vector_said = true;
+            self.ask(Request::Vector(vector), Asked::Vector);
+        }
+        Ok(())
+    }
+
+    pub(super) fn up_to_date(&mut self) -> Result<(), DeviceError> {
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        if session.complete && !session.up_to_date_said && session.held.is_empty() {
+            session.up_to_date_said = true;
+            self.notice(Notice::UpToDate);
+            self.check_expected()?;
+        }
+        Ok(())
+    }
+
+    /// The other side has sent all; some of it may still be on its way, as streams overtake each other.
+    fn completed(&mut self, vector: VersionVector) -> Result<(), DeviceError> {
+        let at = self.now + MISSING_AFTER_MS;
+        if let Some(session) = self.session() {
+            session.target = Some(vector);
+            session.missing_at = at;
+        }
+        self.reach_target()
+    }
+
+    /// Whether all that was announced is here.
+    fn reach_target(&mut self) -> Result<(), DeviceError> {
+        let now = self.now;
+        let Some(vector) = self.session().and_then(|session| session.target.clone()) else {
+            return Ok(());
+        };
+        let lacks = |log: &LogId, seq: u64| {
+            self.d.logs.get(log).is_none_or(|state| {
+                state.stored.seq < seq
+                    && self
+                        .d
+                        .account
+                        .accepts_item(&state.open.statement.device, log, seq)
+            })
+        };
+        let missing: Vec<LogId> = vector
+            .iter()
+            .filter(|(log, head)| lacks(log, head.seq))
+            .map(|(log, _)| *log)
+            .collect();
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        if !missing.is_empty() && now < session.missing_at {
+            let at = session.missing_at;
+            self.wake_at(at);
+            return Ok(());
+        }
+        if !missing.is_empty() && !session.missing_asked {
+            session.missing_asked = true;
+            session.target = None;
+            let vector = self.vector()?;
+            self.ask(Request::Vector(vector), Asked::Vector);
+            return Ok(());
+        }
+        session.target = None;
+        session.complete = true;
+        session.ack_due = true;
+        for log in missing {
+            self.notice(Notice::Suspicion(super::Suspicion::Withheld { log }));
+        }
+        self.plan_refill(&vector)?;
+        self.up_to_date()
+    }
+
+    /// Once in a session: confirmations of erasures that went by while this device was away.
+    fn ask_confirmations(&mut self) {
+        let Some(session) = self.d.session.as_mut() else {
+            return;
+        };
+        if session.confirmations_asked || !session.complete || session.ahead.is_none() {
+            return;
+        }
+        session.confirmations_asked = true;
+        let open: Vec<Hash> = self
+            .d
+            .erased
+            .all
+            .iter()
+            .filter(|(id, known)| {
+                !known.complete
+                    && known.sent
+                    && self
+                        .d
+                        .missing(id)
+                        .is_some_and(|missing| !missing.receipts.is_empty() || !missing.acks.is_empty())
+            })
+            .map(|(id, _)| *id)
+            .take(MAX_CONFIRMATIONS)
+            .collect();
+        for id in open {
+            self.ask(Request::Fetch(Fetch::Erasure(id)), Asked::FetchErasure);
+        }
+    }
+
+    /// A signed statement to the other side, outside of the unsent ones.
+    pub(super) fn ask_statement(&mut self, number: u64, statement: AnyStatement) {
+        self.ask(
+            Request::Statement(Box::new(statement.clone())),
+            Asked::Statement(number, Box::new(statement)),
+        );
+    }
+
+    pub(super) fn ask_applied(&mut self, cursor: u64, root: Hash) {
+        self.ask(
+            Request::Applied(Applied {
+                erased_cursor: cursor,
+                erased_root: root,
+            }),
+            Asked::Applied { cursor, root },
+        );
+    }
+
+    pub(super) fn ask_shards(&mut self, shards: &[u8]) -> Result<(), DeviceError> {
+        let set = Set::new(shards.iter().copied())?;
+        if let Some(session) = self.session() {
+            session.shards_asked = shards.len().max(1);
+        }
+        self.ask(Request::Fetch(Fetch::Shards(set)), Asked::FetchShards);
+        Ok(())
+    }
+}
+
+/// A signed thing by a key, if it is right.
+pub(super) fn genuine<T: hearth_protocol::hash::Statement>(
+    signed: &Signed<T>,
+    account: &hearth_protocol::id::AccountId,
+    key: Option<&VerifyKey>,
+) -> bool {
+    key.is_some_and(|key| signed.verify(account, key).is_ok())
+}

@@ -1,0 +1,533 @@
+//! Statements: what this device says outside of its log, and what it hears of others.
+
+use std::collections::BTreeSet;
+
+use hearth_protocol::erasure::{EraseAck, EraseSet};
+use hearth_protocol::hash::Signed;
+use hearth_protocol::id::{Hash, TimeMs, VerifyKey};
+use hearth_protocol::limits::{HEARTBEAT_INTERVAL_MS, MAX_LOGS};
+use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Heartbeat, Live, LogOpen, live_root};
+use hearth_protocol::vector::Head;
+
+use super::disk::Disk;
+use super::record::{Log, Peer, of_live_key, pair_key, space};
+use super::session::{Stage, genuine};
+use super::turn::{Turn, device_of, first_link, log_of};
+use super::{Device, DeviceError, Notice, Proof, Suspicion};
+
+/// Kinds of statements that are kept, as the first byte of their record's key.
+const ERASE_ACK: u8 = 2;
+const EPOCH_ACK: u8 = 3;
+const CHECKPOINT: u8 = 6;
+
+/// Statements that are sent before the first is answered.
+const MAX_SAYING: usize = 64;
+
+/// What heartbeats tell of a device.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    /// The number of its newest one.
+    pub(super) number: u64,
+    /// When it was made.
+    pub(super) at: u64,
+    /// The time of the newest one that fits what is here; 0: none yet.
+    pub(super) verified: u64,
+}
+
+pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceError> {
+    disk.each(space::STATEMENT, &[ERASE_ACK], |_, ack: Signed<EraseAck>| {
+        let ack = ack.statement;
+        if let Some(known) = device.erased.get_mut(&ack.erase) {
+            known.acks.insert(ack.device);
+        }
+        Ok(())
+    })?;
+    let mut lost = None;
+    disk.each(space::STATEMENT, &[EPOCH_ACK], |_, ack: Signed<EpochAck>| {
+        let ack = ack.statement;
+        // The keychain is written after the journal: an acknowledgement whose key was lost in between is made again.
+        if ack.device == device.me && device.keys.private(&ack.agreement).is_none() {
+            lost = lost.max(Some(ack.number));
+        } else {
+            note_epoch_ack(device, &ack);
+        }
+        Ok(())
+    })?;
+    if let (Some(lost), Some(known)) = (lost, device.on_epoch.get(&device.me).copied())
+        && lost > known
+    {
+        device.on_epoch.insert(device.me, lost - 1);
+    }
+    for (key, peer) in disk.all::<Peer>(space::PEER, &[])? {
+        if let Some(other) = device_of(&key) {
+            let heartbeat = &peer.heartbeat.statement;
+            device.peers.insert(
+                other,
+                Seen {
+                    number: heartbeat.number,
+                    at: heartbeat.at.ms,
+                    verified: peer.verified,
+                },
+            );
+        }
+    }
+    disk.each(space::UNSENT, &[], |key, statement: AnyStatement| {
+        let lost = matches!(&statement, AnyStatement::EpochAck(ack)
+            if ack.statement.device == device.me && device.keys.private(&ack.statement.agreement).is_none());
+        if let (false, Ok(number)) = (lost, <[u8; 8]>::try_from(key)) {
+            device.unsent.insert(u64::from_be_bytes(number));
+        }
+        Ok(())
+    })?;
+    let ids: Vec<Hash> = device.erased.all.keys().copied().collect();
+    for id in ids {
+        let complete = device
+            .missing(&id)
+            .is_some_and(|missing| missing == Default::default());
+        if let Some(known) = device.erased.get_mut(&id) {
+            known.complete = complete;
+        }
+    }
+    Ok(())
+}
+
+fn note_epoch_ack(device: &mut Device, ack: &EpochAck) {
+    let number = device.on_epoch.entry(ack.device).or_default();
+    *number = ack.number.max(*number);
+    let newest = device.agreement.entry(ack.device).or_insert((0, ack.agreement));
+    if ack.number >= newest.0 {
+        *newest = (ack.number, ack.agreement);
+    }
+}
+
+impl Turn<'_> {
+    /// A statement for the account's server: on disk until it has it.
+    pub(super) fn unsent(&mut self, statement: &AnyStatement) {
+        let number = self.next_number();
+        self.disk.put(space::UNSENT, &number.to_be_bytes(), statement);
+        self.d.unsent.insert(number);
+    }
+
+    fn key_of(&self, device: &hearth_protocol::id::DeviceId) -> Option<VerifyKey> {
+        Some(self.d.account.devices().get(device)?.keys.log)
+    }
+
+    pub(super) fn keep_erase_ack(&mut self, ack: &Signed<EraseAck>) {
+        let statement = &ack.statement;
+        let key = pair_key(
+            &[&[ERASE_ACK], statement.erase.as_ref()].concat(),
+            &statement.device,
+        );
+        self.disk.put(space::STATEMENT, &key, ack);
+        if let Some(known) = self.d.erased.get_mut(&statement.erase) {
+            known.acks.insert(statement.device);
+        }
+    }
+
+    pub(super) fn keep_epoch_ack(&mut self, ack: &Signed<EpochAck>) {
+        let statement = &ack.statement;
+        let number = statement.number.to_be_bytes();
+        let key = pair_key(&[&[EPOCH_ACK], number.as_slice()].concat(), &statement.device);
+        self.disk.put(space::STATEMENT, &key, ack);
+        note_epoch_ack(self.d, statement);
+        self.look_all_complete();
+    }
+
+    /// Every acknowledgement of an erasure that is kept.
+    pub(super) fn erase_acks(disk: &Disk<'_>, erase: &Hash) -> Result<Vec<Signed<EraseAck>>, DeviceError> {
+        let prefix = [&[ERASE_ACK], erase.as_ref()].concat();
+        Ok(disk
+            .all(space::STATEMENT, &prefix)?
+            .into_iter()
+            .map(|(_, ack)| ack)
+            .collect())
+    }
+
+    /// Every acknowledgement of an epoch that is kept, the lowest number first.
+    pub(super) fn epoch_acks(disk: &Disk<'_>) -> Result<Vec<Signed<EpochAck>>, DeviceError> {
+        Ok(disk
+            .all(space::STATEMENT, &[EPOCH_ACK])?
+            .into_iter()
+            .map(|(_, ack)| ack)
+            .collect())
+    }
+
+    /// Whether the other side knows the own log's opening.
+    pub(super) fn log_is_open(&self) -> bool {
+        match (self.d.state.log, &self.d.session) {
+            (Some(log), Some(session)) => session.opened.contains(&log),
+            _ => false,
+        }
+    }
+
+    /// Sends what the account's server hasn't taken.
+    pub(super) fn say_unsent(&mut self) -> Result<(), DeviceError> {
+        let Some(session) = self.d.session.as_ref() else {
+            return Ok(());
+        };
+        let room = MAX_SAYING.saturating_sub(session.saying.len());
+        let numbers: Vec<u64> = self
+            .d
+            .unsent
+            .iter()
+            .filter(|number| !session.saying.contains(number) && !session.refused.contains(number))
+            .copied()
+            .take(room)
+            .collect();
+        for number in numbers {
+            let Some(statement) = self
+                .disk
+                .get::<AnyStatement>(space::UNSENT, &number.to_be_bytes())?
+            else {
+                self.d.unsent.remove(&number);
+                continue;
+            };
+            // An acknowledgement follows what it acknowledges.
+            if let AnyStatement::EraseAck(ack) = &statement
+                && self
+                    .d
+                    .erased
+                    .all
+                    .get(&ack.statement.erase)
+                    .is_some_and(|known| known.counted && !known.sent)
+            {
+                continue;
+            }
+            if let Some(session) = self.session() {
+                session.saying.insert(number);
+            }
+            self.ask_statement(number, statement);
+        }
+        Ok(())
+    }
+
+    /// A statement was taken.
+    pub(super) fn said(&mut self, number: u64, statement: &AnyStatement) -> Result<(), DeviceError> {
+        let home = self.at_home();
+        if let AnyStatement::LogOpen(open) = statement {
+            let log = open.statement.log(&self.account());
+            if let Some(session) = self.session() {
+                session.opened.insert(log);
+            }
+        }
+        if home {
+            self.d.unsent.remove(&number);
+            self.disk.delete(space::UNSENT, &number.to_be_bytes());
+            if let Some(session) = self.session() {
+                session.saying.remove(&number);
+            }
+            if let AnyStatement::EpochAck(ack) = statement {
+                self.epoch_ack_taken(&ack.statement);
+            }
+        }
+        Ok(())
+    }
+
+    /// A statement that won't be taken: what others can do without goes.
+    pub(super) fn unsayable(&mut self, number: u64) -> Result<(), DeviceError> {
+        let statement: Option<AnyStatement> = self.disk.get(space::UNSENT, &number.to_be_bytes())?;
+        if matches!(
+            statement,
+            Some(AnyStatement::Grant(_) | AnyStatement::Heartbeat(_) | AnyStatement::Checkpoint(_))
+        ) {
+            self.d.unsent.remove(&number);
+            self.disk.delete(space::UNSENT, &number.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// A statement of another device, or one's own that comes back.
+    pub(super) fn hear(&mut self, statement: AnyStatement) -> Result<(), DeviceError> {
+        let account = self.account();
+        let fine = match statement {
+            AnyStatement::LogOpen(open) => self.hear_log(open),
+            AnyStatement::EraseAck(ack) => {
+                let fine = genuine(&ack, &account, self.key_of(&ack.statement.device).as_ref());
+                if fine {
+                    let erase = ack.statement.erase;
+                    self.keep_erase_ack(&ack);
+                    self.look_complete(&erase);
+                }
+                fine
+            }
+            AnyStatement::EpochAck(ack) => {
+                let fine = genuine(&ack, &account, self.key_of(&ack.statement.device).as_ref());
+                if fine && ack.statement.device != self.d.me {
+                    self.keep_epoch_ack(&ack);
+                }
+                fine
+            }
+            AnyStatement::Grant(grant) => {
+                let fine = genuine(&grant, &account, self.key_of(&grant.statement.author).as_ref());
+                if fine {
+                    let statement = &grant.statement;
+                    if self
+                        .d
+                        .account
+                        .epoch()
+                        .is_some_and(|(id, _)| id == statement.epoch)
+                    {
+                        self.d.granted.insert(statement.device, statement.wrap.to);
+                    }
+                    self.take_grant(statement);
+                }
+                fine
+            }
+            AnyStatement::Heartbeat(heartbeat) => {
+                let key = self.key_of(&heartbeat.statement.device);
+                let fine = genuine(&heartbeat, &account, key.as_ref());
+                if fine {
+                    self.hear_heartbeat(heartbeat)?;
+                }
+                fine
+            }
+            AnyStatement::Checkpoint(checkpoint) => {
+                let key = self.key_of(&checkpoint.statement.device);
+                let fine = genuine(&checkpoint, &account, key.as_ref());
+                if fine {
+                    let key = pair_key(&[CHECKPOINT], &checkpoint.statement.device);
+                    self.disk.put(space::STATEMENT, &key, &*checkpoint);
+                }
+                fine
+            }
+        };
+        if !fine {
+            self.notice(Notice::Tampered);
+        }
+        Ok(())
+    }
+
+    fn hear_log(&mut self, open: Signed<LogOpen>) -> bool {
+        let account = self.account();
+        if !genuine(&open, &account, self.key_of(&open.statement.device).as_ref()) {
+            return false;
+        }
+        let log = log_of(&account, &open.statement);
+        if !self.d.logs.contains_key(&log) && self.d.logs.len() < MAX_LOGS {
+            let head = Head {
+                seq: 0,
+                link: first_link(&account, &open.statement),
+            };
+            self.d.logs.insert(
+                log,
+                Log {
+                    open,
+                    stored: head,
+                    applied: head,
+                    safe: 0,
+                },
+            );
+            self.put_log(&log);
+        }
+        true
+    }
+
+    fn hear_heartbeat(&mut self, heartbeat: Box<Signed<Heartbeat>>) -> Result<(), DeviceError> {
+        let device = heartbeat.statement.device;
+        let seen = self.d.peers.get(&device).copied().unwrap_or_default();
+        if device == self.d.me || heartbeat.statement.number <= seen.number {
+            return Ok(());
+        }
+        let seen = Seen {
+            number: heartbeat.statement.number,
+            at: heartbeat.statement.at.ms,
+            verified: seen.verified,
+        };
+        self.d.peers.insert(device, seen);
+        let peer = Peer {
+            heartbeat,
+            verified: seen.verified,
+        };
+        self.disk.put(space::PEER, &device.0, &peer);
+        self.compare(peer, false)
+    }
+
+    /// Compares what another device says it has applied with what is here.
+    fn compare(&mut self, peer: Peer, complete: bool) -> Result<(), DeviceError> {
+        let theirs = &peer.heartbeat.statement;
+        let device = theirs.device;
+        let mut whole = true;
+        for (log, head) in theirs.vector.iter() {
+            let stored = self.d.logs.get(log).map_or(0, |state| state.stored.seq);
+            if stored < head.seq {
+                whole = false;
+                if complete
+                    && self.d.logs.get(log).is_none_or(|state| {
+                        self.d
+                            .account
+                            .accepts_item(&state.open.statement.device, log, head.seq)
+                    })
+                {
+                    self.notice(Notice::Suspicion(Suspicion::Withheld { log: *log }));
+                }
+            } else if self.link_at(log, head.seq)?.is_some_and(|link| link != head.link) {
+                whole = false;
+                self.notice(Notice::Proof(Proof::SplitView { device, log: *log }));
+            }
+        }
+        let equal = theirs.vector == self.applied_vector()? && theirs.erased == self.erase_set()?;
+        if equal && theirs.erased_root == self.d.erased.root() && theirs.live_root != self.live_root()? {
+            whole = false;
+            self.notice(Notice::Suspicion(Suspicion::LiveRoot { device }));
+        }
+        if whole && let Some(seen) = self.d.peers.get_mut(&device) {
+            seen.verified = seen.at;
+            let peer = Peer {
+                verified: seen.verified,
+                heartbeat: peer.heartbeat,
+            };
+            self.disk.put(space::PEER, &device.0, &peer);
+        }
+        Ok(())
+    }
+
+    /// After everything has arrived: heartbeats that couldn't be compared before.
+    pub(super) fn compare_all(&mut self) -> Result<(), DeviceError> {
+        let open: Vec<_> = self
+            .d
+            .peers
+            .iter()
+            .filter(|(_, seen)| seen.verified < seen.at)
+            .map(|(device, _)| *device)
+            .collect();
+        for device in open {
+            if let Some(peer) = self.disk.get::<Peer>(space::PEER, &device.0)? {
+                self.compare(peer, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn erase_set(&self) -> Result<EraseSet, DeviceError> {
+        Ok(EraseSet::new(
+            self.d.erased.positions().filter(|(_, number)| *number > 0),
+        )?)
+    }
+
+    /// The root of what is alive here.
+    pub(super) fn live_root(&self) -> Result<Hash, DeviceError> {
+        let mut live = BTreeSet::new();
+        self.disk.each(space::LIVE, &[], |key, header_hash: Hash| {
+            if let Some((_, log, seq)) = of_live_key(key) {
+                live.insert(Live {
+                    log,
+                    seq,
+                    header_hash,
+                });
+            }
+            Ok(())
+        })?;
+        Ok(live_root(live))
+    }
+
+    /// Once a day, when everything is here: what this device has applied.
+    pub(super) fn heartbeat(&mut self) -> Result<(), DeviceError> {
+        let state = &self.d.state;
+        let due = state.heartbeat_at.saturating_add(HEARTBEAT_INTERVAL_MS);
+        // A clock that was set back must not silence it.
+        if state.heartbeat != 0 && self.now < due && self.now >= state.heartbeat_at {
+            self.wake_at(due);
+            return Ok(());
+        }
+        if !self.all_applied() {
+            return Ok(());
+        }
+        self.d.state.heartbeat += 1;
+        self.d.state.heartbeat_at = self.now;
+        let heartbeat = Heartbeat {
+            device: self.d.me,
+            number: self.d.state.heartbeat,
+            vector: self.applied_vector()?,
+            live_root: self.live_root()?,
+            erased: self.erase_set()?,
+            erased_root: self.d.erased.root(),
+            control: self.d.account.head(),
+            at: TimeMs { ms: self.now },
+        };
+        let signed = self.d.signer.sign_statement(&self.account(), heartbeat);
+        self.unsent(&AnyStatement::Heartbeat(Box::new(signed)));
+        Ok(())
+    }
+
+    /// Vouches for what is here.
+    pub(super) fn make_checkpoint(&mut self) -> Result<(), DeviceError> {
+        let checkpoint = Checkpoint {
+            device: self.d.me,
+            frontier: self.applied_vector()?,
+            live_root: self.live_root()?,
+            erased_root: self.d.erased.root(),
+            control: self.d.account.head(),
+            table: self.d.table,
+            at: self.at(),
+        };
+        let account = self.account();
+        let signed = self.d.signer.sign_statement(&account, checkpoint);
+        self.d.state.checkpoint = Some(signed.id(&account));
+        let key = pair_key(&[CHECKPOINT], &self.d.me);
+        self.disk.put(space::STATEMENT, &key, &signed);
+        self.unsent(&AnyStatement::Checkpoint(Box::new(signed)));
+        Ok(())
+    }
+
+    /// Of a new device: is what the other one vouched for here?
+    pub(super) fn check_expected(&mut self) -> Result<(), DeviceError> {
+        let Some(expected) = self.d.state.expected.clone() else {
+            return Ok(());
+        };
+        if !self.all_applied() || self.d.account.member(&self.d.me).is_none() {
+            return Ok(());
+        }
+        let account = self.account();
+        if expected.checkpoint != Hash::ZERO {
+            let all: Vec<(Vec<u8>, Signed<Checkpoint>)> = self.disk.all(space::STATEMENT, &[CHECKPOINT])?;
+            let found = all
+                .into_iter()
+                .map(|(_, checkpoint)| checkpoint)
+                .find(|checkpoint| checkpoint.id(&account) == expected.checkpoint);
+            // A newer one of the same device may have taken its place: then heartbeats compare.
+            if let Some(checkpoint) = found {
+                let statement = checkpoint.statement;
+                let mut fits = true;
+                for (log, head) in statement.frontier.iter() {
+                    let stored = self.d.logs.get(log).map_or(0, |state| state.stored.seq);
+                    fits &= stored >= head.seq
+                        && self.link_at(log, head.seq)?.is_none_or(|link| link == head.link);
+                }
+                if self.applied_vector()? == statement.frontier
+                    && self.d.erased.root() == statement.erased_root
+                {
+                    fits &= self.live_root()? == statement.live_root;
+                }
+                if !fits {
+                    self.notice(Notice::Suspicion(Suspicion::Checkpoint));
+                    return Ok(());
+                }
+            }
+        }
+        self.d.state.expected = None;
+        self.notice(Notice::JoinComplete);
+        Ok(())
+    }
+
+    /// What is done from time to time while everything passes.
+    pub(super) fn keep_house(&mut self) -> Result<(), DeviceError> {
+        self.settle_epoch()?;
+        self.publish()?;
+        let complete = self.d.session.as_ref().is_some_and(|session| session.complete);
+        if complete && self.at_home() {
+            self.fold()?;
+            self.heartbeat()?;
+        }
+        self.ask_needed();
+        Ok(())
+    }
+
+    pub(super) fn tick(&mut self) -> Result<(), DeviceError> {
+        if self.stage() == Some(Stage::Open)
+            && self.d.session.as_ref().is_some_and(|session| session.complete)
+        {
+            self.grant_all()?;
+        }
+        Ok(())
+    }
+}
