@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod context;
+pub mod documents;
 pub mod engine;
 pub mod error;
 pub mod host;

@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::connection::Json;
-use crate::erasure::{EMPTIED, ErasedKind, is_erased};
+use crate::erasure::{EMPTIED, ErasedKind};
 use crate::error::StoreError;
 use crate::export::{ChatRecord, EXPORT_FORMAT, EXPORT_VERSION, MessageRecord};
 use crate::id::{ChatId, MessageId};
 use crate::messages::MessageStatus;
 use crate::store::Store;
-use crate::{recall_index, search};
+use crate::{recall_index, search, sync};
 
 /// What an import did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -162,7 +162,7 @@ impl<'t> Importer<'t> {
     /// # Errors
     /// [`StoreError::Invalid`] when the record contradicts itself.
     fn chat(&mut self, record: &ChatRecord) -> Result<(), StoreError> {
-        if is_erased(self.transaction, record.id.as_bytes(), ErasedKind::Chat)? {
+        if sync::is_gone(self.transaction, record.id.as_bytes(), ErasedKind::Chat)? {
             self.report
                 .skip("the chat was erased here; erased chats don't come back");
             return Ok(());
@@ -208,7 +208,7 @@ impl<'t> Importer<'t> {
                     ))
                 })?),
             };
-            let seq = if is_erased(self.transaction, message.id.as_bytes(), ErasedKind::Message)? {
+            let seq = if sync::is_gone(self.transaction, message.id.as_bytes(), ErasedKind::Message)? {
                 self.report.skip("the message was erased here; it comes in empty");
                 self.message(record.id, chat, parent, created_at_ms, &emptied(message)?)?
             } else {

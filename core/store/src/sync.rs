@@ -42,9 +42,9 @@ use crate::memories::Memory;
 use crate::messages::{MessageStatus, Role};
 use crate::store::Store;
 
-pub(crate) use erase::{Leaving, ordered_here};
+pub(crate) use erase::{Leaving, is_gone, ordered_here};
 pub use scope::{DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, SYNCED_SETTINGS, SettingsGroup};
-pub use write::{DocumentWrite, ErasureDone, ErasureOrder, SyncBatch, SyncRecord, SyncReport};
+pub use write::{DocumentWrite, ErasureDone, ErasureOrder, SyncBatch, SyncPiece, SyncRecord, SyncReport};
 
 /// What a document is of. The numbers are those of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -236,7 +236,7 @@ impl Store {
         let transaction = self.transaction()?;
         capture::end(&transaction)?;
         transaction.execute_batch(
-            "DELETE FROM sync_record; DELETE FROM sync_document; DELETE FROM sync_dirty; DELETE FROM sync_successor;
+            "DELETE FROM sync_record; DELETE FROM sync_document; DELETE FROM sync_piece; DELETE FROM sync_dirty; DELETE FROM sync_successor;
              DELETE FROM sync_erased; DELETE FROM sync_outgoing_erasure; UPDATE sync_state SET running = 0;",
         )?;
         transaction.commit()?;

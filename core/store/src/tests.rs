@@ -572,6 +572,68 @@ fn the_database_of_version_2_opens() {
     assert_eq!(store.erased().unwrap().len(), 1);
 }
 
+/// A document, a record and a piece, and nothing left to publish.
+fn synced(store: &Store) -> crate::SyncBatch {
+    let item = store.dirty(1).unwrap()[0].item.clone();
+    let handle = hearth_protocol::id::Handle([7; 16]);
+    crate::SyncBatch {
+        records: vec![crate::SyncRecord {
+            space: 1,
+            key: b"key".to_vec(),
+            value: Some(b"value".to_vec()),
+        }],
+        documents: vec![crate::DocumentWrite {
+            document: crate::SyncDocument {
+                handle,
+                item,
+                document: b"a document".to_vec(),
+                published: vec![[5; 32]],
+            },
+            content: None,
+            more: false,
+        }],
+        pieces: vec![crate::SyncPiece {
+            handle,
+            log: hearth_protocol::id::LogId([9; 16]),
+            place: 0,
+            bytes: b"a piece".to_vec(),
+        }],
+        clear: store.dirty(99).unwrap().iter().map(|dirty| dirty.mark).collect(),
+        ..crate::SyncBatch::default()
+    }
+}
+
+#[test]
+fn the_database_of_version_3_opens() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v3");
+    let dir = tempfile::tempdir().unwrap();
+    for name in [DATABASE_FILE, KEY_HEADER_FILE] {
+        fs::copy(fixture.join(name), dir.path().join(name)).unwrap();
+    }
+    let mut store = open(dir.path()).unwrap();
+    store.verify().unwrap();
+    assert!(store.syncs().unwrap());
+    // The message that was cut short is marked as interrupted, and that is a change.
+    let dirty = store.dirty(9).unwrap();
+    assert_eq!(dirty.len(), 1);
+    assert_eq!(dirty[0].item.kind, crate::SyncKind::Chat);
+    let handle = hearth_protocol::id::Handle([7; 16]);
+    let document = store.sync_document(handle).unwrap().unwrap();
+    assert_eq!(
+        (document.document.as_slice(), document.published),
+        (&b"a document"[..], vec![[5; 32]])
+    );
+    assert_eq!(
+        store.sync_record(1, b"key").unwrap().as_deref(),
+        Some(&b"value"[..])
+    );
+    let log = hearth_protocol::id::LogId([9; 16]);
+    assert_eq!(store.sync_pieces(handle, log).unwrap().len(), 1);
+    let fact = store.memories(&MemoryQuery::default()).unwrap()[0].id;
+    store.pin_memory(fact, true).unwrap();
+    assert_eq!(store.dirty(9).unwrap().len(), 2);
+}
+
 #[test]
 #[ignore = "writes the fixture of the current schema version"]
 fn write_fixture() {
@@ -586,6 +648,8 @@ fn write_fixture() {
     store.update_streaming(reply.id, "cut short", "", 3).unwrap();
     store.set_setting("answer", &42.into()).unwrap();
     remember(&mut store);
+    store.begin_sync().unwrap();
+    store.sync_write(&synced(&store), 10).unwrap();
     drop(store);
     let to = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{SCHEMA_VERSION}"));
     fs::create_dir_all(&to).unwrap();

@@ -256,6 +256,21 @@ impl Doc {
         Ok(())
     }
 
+    /// What edits that aren't in the document yet and a later state of it make together, field by field. No change is
+    /// made by this: that is for [`Doc::update`], when there are numbers for it. Of a field that both changed, the edit's
+    /// value holds as a rule.
+    ///
+    /// # Errors
+    /// As for [`Doc::update`] and [`Doc::record`].
+    pub fn merged_with(&self, edited: &Record, later: &Self) -> Result<Record, DocumentError> {
+        let mut scratch = self.clone();
+        // Higher than any other: it wins where the counters are the same.
+        scratch.inner.set_actor(ActorId::from([0xff; 17]));
+        scratch.update(edited)?;
+        contained(|| scratch.inner.merge(&mut later.inner.clone()))??;
+        scratch.record(edited.kind())
+    }
+
     /// What the document says, read as this kind.
     ///
     /// # Errors

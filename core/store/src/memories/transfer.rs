@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::write::{check_confidence, check_text, text_hash};
 use super::{Memory, MemoryKind, MemoryOrigin, MemoryState, MemoryStatus, SourceTurn};
-use crate::erasure::{ErasedKind, is_erased};
+use crate::erasure::ErasedKind;
 use crate::error::StoreError;
 use crate::id::MemoryId;
 use crate::recall_index;
 use crate::store::Store;
+use crate::sync;
 
 /// The `format` field of an export.
 pub const MEMORY_EXPORT_FORMAT: &str = "hearth-memories";
@@ -143,7 +144,7 @@ impl Store {
         let mut report = MemoryImportReport::default();
         let mut added = Vec::new();
         for record in &records {
-            if is_erased(&transaction, record.id.as_bytes(), ErasedKind::Memory)? {
+            if sync::is_gone(&transaction, record.id.as_bytes(), ErasedKind::Memory)? {
                 report.erased += 1;
             } else if here(&transaction, record.id)?.is_some() {
                 report.unchanged += 1;
@@ -156,7 +157,7 @@ impl Store {
         for (record, seq) in added {
             let Some(by) = record.superseded_by else { continue };
             let by_seq = here(&transaction, by)?;
-            if by_seq.is_none() && !is_erased(&transaction, by.as_bytes(), ErasedKind::Memory)? {
+            if by_seq.is_none() && !sync::is_gone(&transaction, by.as_bytes(), ErasedKind::Memory)? {
                 return Err(refused(format!(
                     "memory {} is superseded by {by}, which is neither in the document nor here",
                     record.id

@@ -29,6 +29,16 @@ CREATE TABLE sync_document (
 ) STRICT;
 CREATE INDEX sync_document_local ON sync_document (kind, local);
 
+-- Pieces of large documents and media on their way here, by the log they come in.
+CREATE TABLE sync_piece (
+    seq INTEGER PRIMARY KEY,
+    handle BLOB NOT NULL CHECK (length(handle) = 16),
+    log BLOB NOT NULL CHECK (length(log) = 16),
+    place INTEGER NOT NULL CHECK (place >= 0),
+    bytes BLOB NOT NULL,
+    UNIQUE (handle, log, place)
+) STRICT;
+
 -- What changed here and isn't in its document yet. A later change gets a higher number.
 CREATE TABLE sync_dirty (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -20,10 +20,12 @@ use crate::vectors::{self, Index};
 
 /// Makes the rows of a thing what `content` says. `false` when the thing was erased here: nothing is changed then.
 ///
-/// Leaves no mark, unless there is one already or the rows had to become something else than the content.
+/// Leaves no mark, unless there is one already the rows had to become something else than the content,
+/// or the content is `more` than its document.
 pub(super) fn apply(
     connection: &Connection,
     content: &SyncContent,
+    more: bool,
     report: &mut SyncReport,
 ) -> Result<bool, StoreError> {
     let item = content.item();
@@ -59,6 +61,7 @@ pub(super) fn apply(
             true
         }
     };
+    let exact = exact && !more;
     if !dirty && exact {
         capture::untouch(connection, &item)?;
     } else if !exact {

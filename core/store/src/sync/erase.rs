@@ -28,7 +28,7 @@ use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::memories::Memory;
 
 /// Whether a thing is gone for good: erased here, or marked by anybody.
-pub(super) fn is_gone(connection: &Connection, id: &[u8; 16], what: ErasedKind) -> Result<bool, StoreError> {
+pub(crate) fn is_gone(connection: &Connection, id: &[u8; 16], what: ErasedKind) -> Result<bool, StoreError> {
     let marked = match what {
         ErasedKind::Memory => Marked::Memory,
         ErasedKind::Chat => Marked::Chat,
@@ -66,6 +66,14 @@ pub(super) fn memory_is_erased(connection: &Connection, memory: &Memory) -> Resu
     Ok(true)
 }
 
+/// Removes the pieces of a document that hasn't come in whole.
+fn drop_pieces(connection: &Connection, handle: &Handle) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM sync_piece WHERE handle = ?1")?
+        .execute([handle.0])?;
+    Ok(())
+}
+
 /// Notes that a handle or mark is erased for ever, and orders it of the others, unless it is known.
 fn order(connection: &Connection, handle: &Handle) -> Result<bool, StoreError> {
     let new = note(connection, handle)?;
@@ -95,7 +103,7 @@ fn drop_document(connection: &Connection, handle: &Handle) -> Result<(), StoreEr
     connection
         .prepare_cached("DELETE FROM sync_document WHERE handle = ?1")?
         .execute([handle.0])?;
-    Ok(())
+    drop_pieces(connection, handle)
 }
 
 /// Documents of this item go, here and everywhere. Says whether one was ordered that wasn't known to be erased.
@@ -222,6 +230,7 @@ pub(super) fn carry_out(
         .query_row([], |row| row.get(0))?;
     for handle in handles {
         note(connection, handle)?;
+        drop_pieces(connection, handle)?;
     }
     let meaning = meaning(connection, handles)?;
     for (handle, _) in &meaning.documents {
@@ -303,8 +312,11 @@ fn meaning(connection: &Connection, handles: &[Handle]) -> Result<Meaning, Store
             None => _ = unknown.insert(*handle),
         }
     }
+    let mut unseen = false;
     if !unknown.is_empty() {
         resolve(connection, &unknown, &mut meaning.plan)?;
+        let plan = &meaning.plan;
+        unseen = plan.memories.len() + plan.chats.len() + plan.turns.len() < unknown.len();
     }
     closure(connection, &mut meaning.plan)?;
     let memories: BTreeSet<MemoryId> = meaning.plan.memories.iter().copied().collect();
@@ -313,7 +325,7 @@ fn meaning(connection: &Connection, handles: &[Handle]) -> Result<Meaning, Store
         let planned = match (item.kind, id) {
             (SyncKind::Memory, Some(id)) => memories.contains(&MemoryId::from_bytes(id)),
             (SyncKind::Chat, Some(id)) => {
-                meaning.plan.chats.contains(&ChatId::from_bytes(id)) || explained(connection, &id)?
+                meaning.plan.chats.contains(&ChatId::from_bytes(id)) || unseen || explained(connection, &id)?
             }
             _ => false,
         };
@@ -394,7 +406,9 @@ fn closure(connection: &Connection, plan: &mut ErasePlan) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Whether a chat's document goes because a turn of it is gone: the turn is emptied, and the rest stays.
+/// Whether a chat's document goes because a turn of it is gone: the turn is emptied, and the rest stays. (Where an order
+/// has marks of what isn't here, that may be the turn: then there is nothing to empty, and what was said here and not
+/// published yet mustn't go with it.)
 fn explained(connection: &Connection, chat: &[u8; 16]) -> Result<bool, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT m.id FROM message AS m JOIN chat AS c ON c.seq = m.chat WHERE c.id = ?1")?;

@@ -1,6 +1,6 @@
 //! One transaction for all that a step of the device machine writes.
 
-use hearth_protocol::id::Handle;
+use hearth_protocol::id::{Handle, LogId};
 
 use super::{SyncContent, SyncDocument, SyncItem, apply, capture, erase, journal};
 use crate::erasure::EraseReceipt;
@@ -26,6 +26,21 @@ pub struct DocumentWrite {
     pub document: SyncDocument,
     /// What the thing now is, when that may have changed here: with all of its documents taken together.
     pub content: Option<SyncContent>,
+    /// The content is more than its lowest document says: it stays noted as changed, so that that document follows.
+    pub more: bool,
+}
+
+/// A piece of a large document on its way here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncPiece {
+    /// The document.
+    pub handle: Handle,
+    /// The log that it comes in.
+    pub log: LogId,
+    /// Which one, from 0.
+    pub place: u32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// An erasure that another device ordered.
@@ -46,6 +61,10 @@ pub struct SyncBatch {
     pub erasures: Vec<ErasureOrder>,
     /// Documents.
     pub documents: Vec<DocumentWrite>,
+    /// Pieces to keep until the last one is here. Those of erased handles are passed over.
+    pub pieces: Vec<SyncPiece>,
+    /// Pieces that were put together, or are of no use: these documents' in these logs.
+    pub assembled: Vec<(Handle, LogId)>,
     /// Marks of what is in its documents now ([`Store::dirty`]).
     pub clear: Vec<i64>,
     /// Erasures of this device's that the machine has taken over ([`Store::outgoing_erasures`]).
@@ -103,6 +122,18 @@ impl Store {
             let done = erase::carry_out(&transaction, order.erase, &order.handles, now_ms)?;
             report.erasures.push(done);
         }
+        for piece in &batch.pieces {
+            if !erase::is_ordered(&transaction, &piece.handle)? {
+                transaction
+                    .prepare_cached("INSERT OR REPLACE INTO sync_piece (handle, log, place, bytes) VALUES (?1, ?2, ?3, ?4)")?
+                    .execute((piece.handle.0, piece.log.0, piece.place, &piece.bytes))?;
+            }
+        }
+        for (handle, log) in &batch.assembled {
+            transaction
+                .prepare_cached("DELETE FROM sync_piece WHERE handle = ?1 AND log = ?2")?
+                .execute((handle.0, log.0))?;
+        }
         for write in &batch.documents {
             let document = &write.document;
             if erase::is_ordered(&transaction, &document.handle)? {
@@ -113,7 +144,7 @@ impl Store {
             // What turns out not to fit leaves nothing behind.
             let attempt = transaction.savepoint()?;
             let mut found = SyncReport::default();
-            match apply::apply(&attempt, content, &mut found) {
+            match apply::apply(&attempt, content, write.more, &mut found) {
                 Ok(true) => {
                     attempt.commit()?;
                     report.take(found);
@@ -154,6 +185,22 @@ impl Store {
             .prepare_cached("SELECT handle FROM sync_outgoing_erasure ORDER BY seq LIMIT ?1")?;
         let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
             row.get(0).map(Handle)
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The pieces of a document that came in a log and weren't put together yet, in order.
+    pub fn sync_pieces(&self, handle: Handle, log: LogId) -> Result<Vec<SyncPiece>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT place, bytes FROM sync_piece WHERE handle = ?1 AND log = ?2 ORDER BY place",
+        )?;
+        let rows = statement.query_map((handle.0, log.0), |row| {
+            Ok(SyncPiece {
+                handle,
+                log,
+                place: row.get(0)?,
+                bytes: row.get(1)?,
+            })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

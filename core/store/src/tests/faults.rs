@@ -423,6 +423,7 @@ fn state(connection: &Connection) -> State {
         "sync_record",
         "sync_document",
         "sync_dirty",
+        "sync_piece",
         "sync_successor",
         "sync_erased",
         "sync_outgoing_erasure",

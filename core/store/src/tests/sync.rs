@@ -62,6 +62,7 @@ impl Device {
                 documents: vec![DocumentWrite {
                     document: document.clone(),
                     content: None,
+                    more: false,
                 }],
                 clear: vec![dirty.mark],
                 ..SyncBatch::default()
@@ -70,6 +71,7 @@ impl Device {
             out.push(DocumentWrite {
                 document,
                 content: Some(content),
+                more: false,
             });
         }
         out
@@ -571,6 +573,54 @@ fn twins_that_both_merge_converge() {
     }
 }
 
+/// What noting costs; run it with `--release --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn measure_noting() {
+    use std::time::Instant;
+    for syncing in [false, true] {
+        let (_dir, mut store) = create();
+        if syncing {
+            store.begin_sync().unwrap();
+        }
+        let talk = chat(&mut store);
+        let fact = NewMemory {
+            text: "A fact".into(),
+            kind: MemoryKind::Event,
+            confidence: 1.0,
+            sensitive: false,
+            valid_from_ms: None,
+            valid_to_ms: None,
+            created_at_ms: 1,
+            sources: Vec::new(),
+            status: MemoryStatus::Active,
+            origin: MemoryOrigin::Stated,
+            pinned: false,
+        };
+        let mut times = [Vec::new(), Vec::new(), Vec::new()];
+        for _ in 0..2000 {
+            let begin = Instant::now();
+            store
+                .append_message(message(talk, "some words", MessageStatus::Complete))
+                .unwrap();
+            times[0].push(begin.elapsed());
+            let begin = Instant::now();
+            let id = store.add_memory(&fact, None).unwrap().id;
+            times[1].push(begin.elapsed());
+            let begin = Instant::now();
+            store.mark_used(&[id], 2).unwrap();
+            times[2].push(begin.elapsed());
+        }
+        for (what, mut times) in ["append", "remember", "use"].into_iter().zip(times) {
+            times.sort();
+            println!(
+                "syncing {syncing}: {what} p50 {:?} p95 {:?}",
+                times[1000], times[1900]
+            );
+        }
+    }
+}
+
 #[test]
 fn settings_keep_what_is_the_devices() {
     let group = SettingsGroup::new("general");
@@ -599,6 +649,7 @@ fn settings_keep_what_is_the_devices() {
             group: "devices".into(),
             values,
         }),
+        more: false,
     });
     assert_eq!(one.take(&sent).rejected.len(), 1);
 }

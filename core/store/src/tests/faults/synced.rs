@@ -26,6 +26,7 @@ fn document(kind: u8, number: usize, item: SyncItem, words: &str) -> DocumentWri
             published: vec![[kind; 32]],
         },
         content: None,
+        more: false,
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is erased on one is gone on all, and what is kept stays.
 
 use hearth_protocol::erasure::{Marked, mark};
-use hearth_protocol::id::Handle;
+use hearth_protocol::id::{Handle, LogId};
 use serde_json::json;
 
 use super::{Device, chat, items};
-use crate::{DocumentWrite, ErasePlan, MemoryStatus, SyncContent, SyncItem, SyncKind};
+use crate::{DocumentWrite, ErasePlan, MemoryStatus, SyncBatch, SyncContent, SyncItem, SyncKind, SyncPiece};
 
 #[test]
 fn an_erased_memory_goes_everywhere_and_never_comes_back() {
@@ -40,6 +40,18 @@ fn an_erased_memory_goes_everywhere_and_never_comes_back() {
     assert_eq!(report.refused, [Handle([99; 16])]);
     assert_eq!(other.orders(), [Handle([99; 16])], "and it is erased everywhere");
     assert!(!other.holds("secretcanary"));
+    // An import of what was marked before it ever was here.
+    let unseen = crate::MemoryId::from_bytes([77; 16]);
+    other.erase(&[mark(Marked::Memory, unseen.as_bytes())]);
+    let record = json!({"format": "hearth-memories", "version": 1, "memories": [{
+        "id": unseen, "text": "Unseen", "kind": "event", "confidence": 1.0, "sensitive": false, "created_at_ms": 1,
+        "updated_at_ms": 1, "sources": [], "status": "active", "origin": "stated", "use_count": 0, "pinned": false,
+    }]});
+    let imported = other
+        .store
+        .import_memories(&mut record.to_string().as_bytes())
+        .unwrap();
+    assert_eq!((imported.added, imported.erased), (0, 1));
     // The same order again, as after a crash, does nothing more.
     let again = other.erase(&orders);
     assert!(again.more.is_empty() && again.receipt.is_none_or(|receipt| receipt.memories.is_empty()));
@@ -120,6 +132,29 @@ fn a_redacted_turn_leaves_the_chat_and_what_is_kept() {
         assert_eq!(both[0], both[1]);
     }
     assert_eq!(one.chat_content(talk).unwrap().messages.len(), 3);
+}
+
+/// The turn that went never came here, and something was said here meanwhile: that stays.
+#[test]
+fn what_was_said_here_outlives_a_redaction_of_what_was_not_seen() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let talk = chat(&mut one.store);
+    one.say(talk, "hello");
+    other.take(&one.publish());
+    let secret = one.say(talk, "a secretcanary here");
+    one.publish();
+    let answer = other.say(talk, "an answer, offline");
+    let plan = ErasePlan {
+        turns: vec![secret],
+        ..ErasePlan::default()
+    };
+    one.store.erase(&plan, 50).unwrap();
+    other.erase(&one.orders());
+    assert_eq!(other.store.message(answer).unwrap().text, "an answer, offline");
+    other.take(&one.publish());
+    one.take(&other.publish());
+    assert_eq!(one.chat_content(talk).unwrap().messages.len(), 3);
+    assert_eq!(one.store.message(answer).unwrap().text, "an answer, offline");
 }
 
 #[test]
@@ -224,6 +259,43 @@ fn a_document_with_what_was_erased_is_replaced() {
     assert_eq!(other.orders(), [sent[0].document.handle]);
     assert_eq!(items(&other.store), [SyncItem::chat(talk)]);
     assert_ne!(other.publish()[0].document.handle, sent[0].document.handle);
+}
+
+#[test]
+fn pieces_wait_and_go_with_their_handle() {
+    let mut one = Device::new(1);
+    let piece = |handle: u8, log: u8, place, bytes: &str| SyncPiece {
+        handle: Handle([handle; 16]),
+        log: LogId([log; 16]),
+        place,
+        bytes: bytes.as_bytes().to_vec(),
+    };
+    let all = [
+        piece(1, 1, 1, "secretcanary"),
+        piece(1, 1, 0, "a"),
+        piece(1, 2, 0, "b"),
+        piece(2, 1, 0, "c"),
+    ];
+    let batch = |pieces: &[SyncPiece], assembled: &[(Handle, LogId)]| SyncBatch {
+        pieces: pieces.to_vec(),
+        assembled: assembled.to_vec(),
+        ..SyncBatch::default()
+    };
+    one.store.sync_write(&batch(&all, &[]), 1).unwrap();
+    let here = |one: &Device, handle, log| {
+        one.store
+            .sync_pieces(Handle([handle; 16]), LogId([log; 16]))
+            .unwrap()
+    };
+    assert_eq!(here(&one, 1, 1), [all[1].clone(), all[0].clone()]);
+    one.store
+        .sync_write(&batch(&[], &[(Handle([1; 16]), LogId([2; 16]))]), 1)
+        .unwrap();
+    assert_eq!((here(&one, 1, 2).len(), here(&one, 1, 1).len()), (0, 2));
+    one.erase(&[Handle([1; 16])]);
+    assert!(here(&one, 1, 1).is_empty() && !one.holds("secretcanary"));
+    one.store.sync_write(&batch(&all, &[]), 1).unwrap();
+    assert_eq!((here(&one, 1, 1).len(), here(&one, 2, 1).len()), (0, 1));
 }
 
 #[test]

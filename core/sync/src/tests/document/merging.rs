@@ -308,3 +308,37 @@ fn the_same_thing_in_two_documents_is_read_as_one() {
     assert_eq!((both.messages.len(), both.head), (4, Some([2; 16])));
     assert_eq!(Record::united([]), None);
 }
+
+/// What waits here and what came from elsewhere make one record, and no change before its time.
+#[test]
+fn what_waits_is_merged_without_a_change() {
+    let (before, mut elsewhere) = pair();
+    let waits = MemoryRecord {
+        text: "Edited here".into(),
+        pinned: true,
+        ..memory()
+    };
+    let came = MemoryRecord {
+        text: "Edited there".into(),
+        status: MemoryStatus::Review,
+        ..memory()
+    };
+    elsewhere.update(&Record::Memory(came)).unwrap();
+    let mut after = before.clone();
+    after.apply(&elsewhere.changes_since(&[])).unwrap();
+    let heads = after.heads();
+    let merged = before.merged_with(&Record::Memory(waits), &after).unwrap();
+    let Record::Memory(merged) = merged else {
+        panic!("no memory")
+    };
+    assert_eq!(
+        (merged.text.as_str(), merged.pinned, merged.status),
+        ("Edited here", true, MemoryStatus::Review)
+    );
+    assert_eq!(after.heads(), heads);
+    after.update(&Record::Memory(merged.clone())).unwrap().unwrap();
+    assert_eq!(
+        after.record(DocumentKind::Memory).unwrap(),
+        Record::Memory(merged)
+    );
+}
