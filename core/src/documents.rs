@@ -1,6 +1,6 @@
 //! The profile's things as documents of sync, and back: what joins `hearth-store` (rows) and `hearth-sync` (Automerge).
 //!
-//! Nothing here writes: [`publication`] and [`Incoming`] read the store and say what [`Store::sync_write`] is to write, in
+//! Nothing here writes: [`publications`] and [`Incoming`] read the store and say what [`Store::sync_write`] is to write, in
 //! one transaction with the journal of the device machine.
 
 mod convert;
@@ -35,56 +35,75 @@ pub struct Publication {
     pub changes: Vec<Vec<u8>>,
     /// The document to keep, when it changed.
     pub write: Option<DocumentWrite>,
-    /// The mark that ends with that.
-    pub mark: i64,
+    /// The mark that ends with that: it stands in the last of a change's publications alone.
+    pub mark: Option<i64>,
 }
 
-/// What changed, written into its document: the one with the lowest handle, or a new one at `fresh`. Only when the device may
-/// number envelopes, and with the log it does that in: Automerge numbers changes, too. `None` for what is gone meanwhile
-/// or isn't kept by the store; its mark is to be cleared all the same.
-pub fn publication(
+/// What changed, written into its document: the one with the lowest handle, or a new one at `fresh`. Settings are written
+/// into all documents of their group, so that what was taken out of one isn't read from another. Only when the device
+/// may number envelopes, and with the log it does that in: Automerge numbers changes, too. Nothing for what is gone
+/// meanwhile or isn't kept by the store; its mark is to be cleared all the same.
+pub fn publications(
     store: &Store,
     dirty: &Dirty,
     log: LogId,
     fresh: Handle,
-) -> Result<Option<Publication>, DocumentsError> {
-    let (Some(content), Some(kind)) = (
-        store.sync_content(&dirty.item)?,
-        convert::document_kind(dirty.item.kind),
-    ) else {
-        return Ok(None);
+) -> Result<Vec<Publication>, DocumentsError> {
+    let Some(content) = store.sync_content(&dirty.item)? else {
+        return Ok(Vec::new());
     };
+    let kind = convert::document_kind(dirty.item.kind);
     let record = convert::record(&content);
-    let (handle, mut doc) = match store.sync_documents(&dirty.item)?.into_iter().next() {
-        Some(document) => (document.handle, Doc::load(&document.document, log)?),
-        None => (fresh, Doc::new(log)),
-    };
-    let change = doc.update(&record)?;
-    let write = change.is_some().then(|| DocumentWrite {
-        document: stored(handle, dirty.item.clone(), &doc),
-        content: None,
-        more: false,
-    });
-    Ok(Some(Publication {
-        handle,
-        kind,
-        changes: change.map(|change| change.bytes).into_iter().collect(),
-        write,
-        mark: dirty.mark,
-    }))
+    let mut documents = Vec::new();
+    for document in store.sync_documents(&dirty.item)? {
+        documents.push((document.handle, Doc::load(&document.document, log)?));
+    }
+    if documents.is_empty() {
+        documents.push((fresh, Doc::new(log)));
+    } else if kind != DocumentKind::Settings {
+        documents.truncate(1);
+    }
+    let mut made = Vec::with_capacity(documents.len());
+    for (handle, mut doc) in documents {
+        let change = doc.update(&record)?;
+        let write = change.is_some().then(|| DocumentWrite {
+            document: stored(handle, dirty.item.clone(), &doc),
+            content: None,
+            more: false,
+        });
+        made.push(Publication {
+            handle,
+            kind,
+            changes: change.map(|change| change.bytes).into_iter().collect(),
+            write,
+            mark: None,
+        });
+    }
+    if let Some(last) = made.last_mut() {
+        last.mark = Some(dirty.mark);
+    }
+    Ok(made)
 }
 
-/// A whole document to publish: its heads and its bytes. `None` when it isn't here.
-pub fn snapshot(
-    store: &Store,
-    handle: Handle,
-    log: LogId,
-) -> Result<Option<(Vec<Hash>, Vec<u8>)>, DocumentsError> {
+/// A whole document to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its heads.
+    pub heads: Vec<Hash>,
+    /// Its bytes: the same on every device that has the same changes.
+    pub document: Vec<u8>,
+}
+
+/// The document at `handle` as it is; `None` when it isn't here.
+pub fn snapshot(store: &Store, handle: Handle, log: LogId) -> Result<Option<Snapshot>, DocumentsError> {
     let Some(document) = store.sync_document(handle)? else {
         return Ok(None);
     };
     let doc = Doc::load(&document.document, log)?;
-    Ok(Some((doc.heads(), doc.snapshot())))
+    Ok(Some(Snapshot {
+        heads: doc.heads(),
+        document: doc.snapshot(),
+    }))
 }
 
 fn stored(handle: Handle, item: hearth_store::SyncItem, doc: &Doc) -> SyncDocument {

@@ -8,15 +8,15 @@ use hearth_sync::document::{
     Record, Role, SettingsRecord, Source,
 };
 
-pub(super) fn document_kind(kind: SyncKind) -> Option<DocumentKind> {
-    Some(match kind {
+pub(super) fn document_kind(kind: SyncKind) -> DocumentKind {
+    match kind {
         SyncKind::Memory => DocumentKind::Memory,
         SyncKind::Chat => DocumentKind::Chat,
         SyncKind::Settings => DocumentKind::Settings,
         SyncKind::Biography => DocumentKind::Biography,
         SyncKind::Usage => DocumentKind::Usage,
         SyncKind::Media => DocumentKind::Media,
-    })
+    }
 }
 
 pub(super) fn sync_kind(kind: DocumentKind) -> SyncKind {

@@ -166,9 +166,7 @@ impl<'s> Incoming<'s> {
             if records.contains_key(&document.handle) {
                 continue;
             }
-            let Some(kind) = convert::document_kind(item.kind) else {
-                continue;
-            };
+            let kind = convert::document_kind(item.kind);
             // One that can't be read says nothing.
             if let Ok(record) = Doc::load(&document.document, self.log).and_then(|doc| doc.record(kind)) {
                 records.insert(document.handle, record);

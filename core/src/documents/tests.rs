@@ -9,12 +9,12 @@ use hearth_store::{
     SYNCED_SETTINGS, SourceTurn, Store, SyncBatch, SyncItem, SyncReport,
 };
 use hearth_sync::content::DocumentKind;
-use hearth_sync::document::Doc;
+use hearth_sync::document::{Doc, Record};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::{Arrived, Incoming, publication, snapshot};
+use super::{Arrived, Incoming, convert, publications, snapshot};
 
 type Sent = Vec<(Handle, DocumentKind, Vec<Vec<u8>>)>;
 
@@ -53,12 +53,13 @@ impl Device {
             self.made += 1;
             let mut fresh = [self.log.0[0]; 16];
             fresh[1] = self.made;
-            let made = publication(&self.store, &dirty, self.log, Handle(fresh)).unwrap();
+            let made = publications(&self.store, &dirty, self.log, Handle(fresh)).unwrap();
             let mut batch = SyncBatch {
                 clear: vec![dirty.mark],
                 ..SyncBatch::default()
             };
-            if let Some(made) = made {
+            assert!(made.last().is_none_or(|last| last.mark == Some(dirty.mark)));
+            for made in made {
                 batch.documents.extend(made.write);
                 if !made.changes.is_empty() {
                     sent.push((made.handle, made.kind, made.changes));
@@ -150,8 +151,13 @@ impl Device {
         })
     }
 
-    fn content(&self, item: &SyncItem) -> Option<hearth_store::SyncContent> {
-        self.store.sync_content(item).unwrap()
+    /// Without the order of siblings, which is that in which they came here.
+    fn content(&self, item: &SyncItem) -> Option<Record> {
+        self.store
+            .sync_content(item)
+            .unwrap()
+            .as_ref()
+            .map(convert::record)
     }
 }
 
@@ -253,14 +259,14 @@ fn edits_on_two_devices_merge_by_field() {
     // What one has published goes whole, too.
     let handle = one.store.sync_documents(&SyncItem::chat(talk)).unwrap()[0].handle;
     let mut third = Device::new(3);
-    let (heads, bytes) = snapshot(&one.store, handle, one.log).unwrap().unwrap();
+    let whole = snapshot(&one.store, handle, one.log).unwrap().unwrap();
     assert_eq!(
         snapshot(&other.store, handle, other.log).unwrap(),
-        Some((heads, bytes.clone()))
+        Some(whole.clone())
     );
     let mut incoming = Incoming::new(&third.store, third.log);
     incoming
-        .take(handle, DocumentKind::Chat, Arrived::Snapshot(&bytes))
+        .take(handle, DocumentKind::Chat, Arrived::Snapshot(&whole.document))
         .unwrap();
     let documents = incoming.finish().unwrap().0;
     let batch = SyncBatch {
@@ -325,6 +331,32 @@ fn the_same_import_on_two_devices_is_one() {
         .unwrap();
     settle(&mut one, &mut other);
     assert!(!other.store.memory(fact).unwrap().pinned);
+}
+
+/// Two groups of settings that began apart are one, and what is taken out of it stays out.
+#[test]
+fn settings_that_began_apart_become_one_group() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    one.store
+        .set_setting("settings", &json!({"system_prompt": "Rhyme", "threads": 1}))
+        .unwrap();
+    other
+        .store
+        .set_setting("settings", &json!({"memory_limit": 9, "threads": 2}))
+        .unwrap();
+    settle(&mut one, &mut other);
+    let item = SyncItem::settings("general");
+    assert_eq!(one.content(&item), other.content(&item));
+    assert_eq!(one.store.sync_documents(&item).unwrap().len(), 2);
+    other
+        .store
+        .set_setting("settings", &json!({"memory_limit": 8, "threads": 2}))
+        .unwrap();
+    settle(&mut one, &mut other);
+    assert_eq!(
+        one.store.get_setting("settings").unwrap(),
+        Some(json!({"threads": 1, "memory_limit": 8}))
+    );
 }
 
 /// What is erased on one is in no page and no inflated document of the other, whatever that has done meanwhile.

@@ -629,8 +629,8 @@ fn the_database_of_version_3_opens() {
     );
     let log = hearth_protocol::id::LogId([9; 16]);
     assert_eq!(store.sync_pieces(handle, log).unwrap().len(), 1);
-    let fact = store.memories(&MemoryQuery::default()).unwrap()[0].id;
-    store.pin_memory(fact, true).unwrap();
+    let fact = store.memories(&MemoryQuery::default()).unwrap().remove(0);
+    store.pin_memory(fact.id, !fact.pinned).unwrap();
     assert_eq!(store.dirty(9).unwrap().len(), 2);
 }
 

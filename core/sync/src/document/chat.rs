@@ -193,7 +193,6 @@ impl ChatRecord {
             (self, other)
         };
         newer.created_at_ms = newer.created_at_ms.min(older.created_at_ms);
-        newer.memory &= older.memory;
         newer.head = newer.head.or(older.head);
         for (name, value) in older.settings {
             newer.settings.entry(name).or_insert(value);

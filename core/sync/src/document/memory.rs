@@ -224,8 +224,6 @@ impl MemoryRecord {
             (self, other)
         };
         newer.created_at_ms = newer.created_at_ms.min(older.created_at_ms);
-        newer.pinned |= older.pinned;
-        newer.sensitive |= older.sensitive;
         for (message, source) in older.sources {
             newer.sources.entry(message).or_insert(source);
         }
