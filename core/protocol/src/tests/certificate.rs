@@ -73,7 +73,7 @@ impl Story {
         }
     }
 
-    fn open(&self, device: u8) -> LogOpen {
+    fn open(device: u8) -> LogOpen {
         LogOpen {
             device: device_id(device),
             nonce: [device; 16],
@@ -81,7 +81,7 @@ impl Story {
     }
 
     fn log(&self, device: u8) -> LogId {
-        self.open(device).log(&self.chain.state.id())
+        Self::open(device).log(&self.chain.state.id())
     }
 
     fn erase(&mut self, by: u8, number: u64, because: Option<Hash>) -> Hash {
@@ -97,7 +97,7 @@ impl Story {
         let erase = self.sign(by, erase);
         let id = erase.id(&self.chain.state.id());
         self.parts.erasures.push(erase);
-        let open = self.sign(by, self.open(by));
+        let open = self.sign(by, Self::open(by));
         if !self.parts.logs.contains(&open) {
             self.parts.logs.push(open);
         }
@@ -502,7 +502,7 @@ fn what_a_revoked_device_ordered_counts_up_to_its_revocation() {
     let useless = story.forged(|body| {
         edit(&mut body.erasures, |list| list.truncate(2));
         edit(&mut body.logs, Vec::clear);
-        let logs = [1, 3].map(|device| story.sign(device, story.open(device)));
+        let logs = [1, 3].map(|device| story.sign(device, Story::open(device)));
         body.logs = logs.to_vec().try_into().unwrap();
         edit(&mut body.acks, |list| {
             list.retain(|ack| ack.statement.erase == first);
@@ -543,7 +543,7 @@ fn a_part_too_many_is_refused() {
         CertificateError::Empty
     );
 
-    let log = story.sign(2, story.open(2));
+    let log = story.sign(2, Story::open(2));
     let unused = story.forged(|body| edit(&mut body.logs, |list| list.push(log)));
     assert_eq!(unused, Err(CertificateError::Stray(Part::Log(1))));
     let mut other = Story::complete();
