@@ -64,7 +64,7 @@ pub struct Limits {
     pub byte_burst: u64,
     /// Accounts that may be opened in an hour.
     pub opens_per_hour: u32,
-    /// Pairing mailboxes at a time, of all accounts: 128 KiB each at the most.
+    /// Pairing mailboxes at a time, of all accounts: 256 KiB each at the most.
     pub mailboxes: usize,
     /// Accounts that stay in memory when none of their devices is connected.
     pub accounts_cached: usize,

@@ -8,6 +8,7 @@ pub mod device;
 pub mod document;
 pub mod hpke;
 pub mod keys;
+pub mod pairing;
 pub mod recovery;
 pub mod registry;
 pub mod seal;

@@ -3,6 +3,8 @@
 mod document;
 mod hpke;
 mod keys;
+mod pairing;
+mod qr;
 mod seal;
 mod vectors;
 
