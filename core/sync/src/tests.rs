@@ -5,6 +5,7 @@ mod hpke;
 mod keys;
 mod pairing;
 mod qr;
+mod recovery;
 mod seal;
 mod vectors;
 

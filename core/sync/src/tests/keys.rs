@@ -138,7 +138,10 @@ fn a_mistyped_phrase_is_told_apart() {
     );
     assert_eq!(
         Phrase::parse(&words.replacen("abandon", "abandone", 1)).err(),
-        Some(PhraseError::UnknownWord(1))
+        Some(PhraseError::UnknownWord {
+            place: 1,
+            nearest: Some("abandon")
+        })
     );
     assert_eq!(
         Phrase::parse(&words.replacen("abandon", "ability", 1)).err(),
