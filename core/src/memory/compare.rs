@@ -14,6 +14,8 @@ mod claims;
 mod judge;
 mod quantity;
 mod relation;
+mod sorts;
+mod spelling;
 mod words;
 
 use hearth_store::{Memory, MemoryId, MemoryStatus};

@@ -49,6 +49,8 @@ pub(super) struct Value {
     pub(super) head: String,
     pub(super) quantities: Vec<Quantity>,
     pub(super) capital: bool,
+    /// Names, each with its lemma and as it is written: "Ine" and "Ines" are two.
+    pub(super) names: Vec<(String, String)>,
     pub(super) article: bool,
     /// Whether it names a large place, or no place in particular.
     pub(super) region: bool,
@@ -68,6 +70,11 @@ impl Value {
                 .last()
                 .is_some_and(|word| LEXICON.has("region", &word.lower)),
             capital: content.iter().any(|word| word.capital),
+            names: content
+                .iter()
+                .filter(|word| word.named)
+                .map(|word| (word.lemma.clone(), word.lower.clone()))
+                .collect(),
             article: words.first().is_some_and(|word| {
                 ["a", "an", "ein", "eine", "un", "une", "una"].contains(&word.lower.as_str())
             }),

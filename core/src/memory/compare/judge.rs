@@ -5,7 +5,7 @@
 //! `benches/judge` has what it was trained with and how. It reads English and was taught to hold its tongue elsewhere.
 
 use super::claims::Parsed;
-use super::{Relation, relation};
+use super::{Relation, relation, sorts, spelling};
 
 /// The embedding model whose encoder the adapter belongs to.
 pub const JUDGE_MODEL: &str = "all-minilm-l6-v2";
@@ -46,11 +46,16 @@ impl Judgement {
 /// Attributes by these names may be any.
 const UNSPECIFIC: [&str; 6] = ["", "attribute", "has", "state", "over", "switched"];
 
+/// Whether an attribute by this name may be any.
+pub(super) fn is_unspecific(slot: &str) -> bool {
+    UNSPECIFIC.contains(&slot)
+}
+
 /// Whether the rules know what both are about, and that it is not the same: where somebody lives and what they work as.
 fn different_attributes(old: &Parsed, new: &Parsed) -> bool {
     let known = |parsed: &Parsed| -> Vec<&'static str> {
         let slots = parsed.claims.iter().map(|claim| claim.slot);
-        slots.filter(|slot| !UNSPECIFIC.contains(slot)).collect()
+        slots.filter(|slot| !is_unspecific(slot)).collect()
     };
     let (old, new) = (known(old), known(new));
     !old.is_empty() && !new.is_empty() && old.iter().all(|slot| !new.contains(slot))
@@ -58,7 +63,9 @@ fn different_attributes(old: &Parsed, new: &Parsed) -> bool {
 
 /// What follows where the rules found nothing.
 pub(super) fn second_opinion(old: &Parsed, new: &Parsed, judged: Judgement) -> Relation {
-    if judged.replaces >= REPLACES && !different_attributes(old, new) {
+    let other =
+        || different_attributes(old, new) || sorts::misfit(old, new) || spelling::other_subjects(old, new);
+    if judged.replaces >= REPLACES && !other() {
         Relation::Contradicts
     } else if judged.same >= SAME && relation::may_be_same(old, new) {
         Relation::Same

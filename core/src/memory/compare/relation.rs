@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::claims::{Arity, Claim, Parsed, Value, is_content};
 use super::quantity::{Agreement, Quantity, agreement};
 use super::words::{LEXICON, Word};
-use super::{Kind, Relation};
+use super::{Kind, Relation, spelling};
 
 /// Below this cosine two statements whose attribute is unknown are about different things.
 const RELATED: f32 = 0.5;
@@ -26,7 +26,7 @@ enum Verdict {
 }
 
 pub(super) fn relate(old: &Parsed, new: &Parsed, kinds: (Kind, Kind), cosine: f32) -> Relation {
-    if content_equal(old, new) && same_features(old, new) {
+    if content_equal(old, new) && same_features(old, new) && !spelling::other_names(old, new) {
         return Relation::Same;
     }
     let mut agrees = false;
@@ -54,7 +54,12 @@ pub(super) fn relate(old: &Parsed, new: &Parsed, kinds: (Kind, Kind), cosine: f3
 
 /// Whether nothing that is compared as such keeps two statements from being one: numbers, negation, names, order, time.
 pub(super) fn may_be_same(old: &Parsed, new: &Parsed) -> bool {
-    same_features(old, new) && names(old) == names(new) && !excludes(old, new) && !swapped(old, new)
+    same_features(old, new)
+        && names(old) == names(new)
+        && !spelling::other_names(old, new)
+        && !spelling::nearly_alike(old, new)
+        && !excludes(old, new)
+        && !swapped(old, new)
 }
 
 /// Whether the new statement says that an old claim is over: "switched from X", "instead of X".
@@ -140,7 +145,7 @@ fn verdict(a: &Claim, b: &Claim, kinds: (Kind, Kind), cosine: f32) -> Verdict {
         return Verdict::Agrees;
     }
     let numbers = agreement(&a.value.quantities, &b.value.quantities);
-    if a.value.words == b.value.words {
+    if a.value.words == b.value.words && !spelling::clash(&a.value.names, &b.value.names) {
         return match numbers {
             Agreement::Conflict if !a.past => Verdict::Clash,
             Agreement::MoreInSecond => Verdict::Refines,
@@ -279,12 +284,15 @@ fn same_key(a: &Claim, b: &Claim) -> bool {
 }
 
 fn same_value(a: &Value, b: &Value) -> bool {
-    a.words == b.words && agreement(&a.quantities, &b.quantities) == Agreement::Equal
+    a.words == b.words
+        && !spelling::clash(&a.names, &b.names)
+        && agreement(&a.quantities, &b.quantities) == Agreement::Equal
 }
 
 /// Whether all of `part` is in `whole`.
 fn covers(whole: &Value, part: &Value) -> bool {
     part.words.is_subset(&whole.words)
+        && !spelling::clash(&whole.names, &part.names)
         && matches!(
             agreement(&whole.quantities, &part.quantities),
             Agreement::Equal | Agreement::FewerInSecond

@@ -138,6 +138,175 @@ fn the_classifier_speaks_where_the_rules_are_silent() {
     );
 }
 
+#[test]
+fn two_names_are_two_things() {
+    use Relation::{Contradicts, Same, Separate};
+    for (old, new, wanted) in [
+        ("My sister is called Ine", "My sister is called Ines", Separate),
+        // One has one boss.
+        ("Boss is called Jones", "Boss is called Jon", Contradicts),
+        ("My dog is called quokkaon", "My dog is called quokkaun", Separate),
+        ("quokkaon barks at night", "quokkaun barks at night", Separate),
+        ("Quokkaon barks at night", "Quokkaun barks at night", Separate),
+        ("My friend Lena likes tea", "My friend Lana likes tea", Separate),
+        ("My sister is called ines", "My sister is called Ines", Same),
+        ("Is allergic to peanuts", "Is alergic to peanuts", Same),
+    ] {
+        check(old, new, Kind::Biography, 0.97, wanted);
+        let statement = |text| Statement {
+            text,
+            kind: Kind::Biography,
+            confidence: 0.9,
+            at_ms: 0,
+        };
+        let judged = Judgement {
+            replaces: 0.0,
+            same: 0.99,
+        };
+        let found = relation(&statement(old), &statement(new), 0.9, Some(judged));
+        assert_eq!(found, wanted, "{old} / {new}, by the classifier");
+    }
+}
+
+#[test]
+fn a_value_of_another_sort_replaces_nothing() {
+    use Relation::{Contradicts, Separate};
+    // What is said, what the classifier (that is sure of each) may replace, and what it may not.
+    let cases: [(&str, &[&str], &[&str]); 12] = [
+        (
+            "Actually I prefer green now",
+            &[
+                "My favourite colour is blue",
+                "I like red best",
+                "The colour I like most is teal",
+            ],
+            &[
+                "I'm vegan",
+                "I live in Lyon",
+                "I work as a nurse",
+                "I drink coffee in the morning",
+                "I play tennis on Mondays",
+                "I speak Dutch",
+                "My dog is a poodle",
+            ],
+        ),
+        (
+            "I prefer tea now",
+            &[
+                "I always drink coffee in the morning",
+                "Coffee is what gets me going",
+            ],
+            &[
+                "I'm vegan and happy",
+                "My favourite colour is blue",
+                "I speak French",
+                "I cycle to work",
+            ],
+        ),
+        (
+            "I like tennis now",
+            &["My sport is squash", "I go climbing every week"],
+            &[
+                "I'm vegetarian",
+                "My favourite colour is blue",
+                "I speak Italian",
+                "I live in Ghent",
+            ],
+        ),
+        (
+            "I'm vegan now",
+            &["I love a good steak", "My diet is keto"],
+            &["My favourite colour is green", "I live in Lyon"],
+        ),
+        (
+            "Now it's green",
+            &["The colour of my room is white"],
+            &["I'm vegan", "I take the tram"],
+        ),
+        (
+            "I prefer Spanish now",
+            &["I am learning French"],
+            &["I'm vegan", "My favourite colour is red"],
+        ),
+        // No list has every town, job and sport; but they are no colours and diets.
+        (
+            "I prefer Lisbon now",
+            &["I would settle anywhere near Porto", "My home is Ghent"],
+            &["I'm vegan", "My favourite colour is red"],
+        ),
+        (
+            "I prefer padel now",
+            &["I go climbing every week", "My sport is squash"],
+            &["I'm vegan", "My favourite colour is red"],
+        ),
+        (
+            "I'm a nurse now",
+            &["My job is in a bakery"],
+            &["I'm vegan", "My favourite colour is red", "I drink tea"],
+        ),
+        (
+            "I prefer jazz now",
+            &["I listen to rock all day"],
+            &["I'm vegan", "My favourite colour is red", "I drink tea"],
+        ),
+        (
+            "Actually I prefer the tram now",
+            &["I cycle to work", "I go by bus"],
+            &["I'm vegan", "My favourite colour is red"],
+        ),
+        // What says what it is about is the classifier's to judge.
+        (
+            "These days I eat fish again",
+            &["I'm vegan", "I'm vegetarian"],
+            &[],
+        ),
+    ];
+    let statement = |text| Statement {
+        text,
+        kind: Kind::Preference,
+        confidence: 0.9,
+        at_ms: 0,
+    };
+    let judged = Some(Judgement {
+        replaces: 0.999,
+        same: 0.0,
+    });
+    let mut wrong = Vec::new();
+    for (new, replaced, kept) in cases {
+        let all = replaced.iter().map(|old| (old, Contradicts));
+        for (old, wanted) in all.chain(kept.iter().map(|old| (old, Separate))) {
+            let found = relation(&statement(old), &statement(new), 0.5, judged);
+            if found != wanted {
+                wrong.push(format!("{old} / {new}: {found:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_is_said_of_one_replaces_nothing_of_another_by_a_like_name() {
+    let statement = |text| Statement {
+        text,
+        kind: Kind::Biography,
+        confidence: 0.9,
+        at_ms: 0,
+    };
+    let judged = Some(Judgement {
+        replaces: 0.999,
+        same: 0.0,
+    });
+    let judge = |old, new| relation(&statement(old), &statement(new), 0.9, judged);
+    assert_eq!(
+        judge("quokkaon barks at night", "quokkaun barks at noon"),
+        Relation::Separate
+    );
+    assert_eq!(
+        judge("quokkaon barks at night", "quokkaon sleeps at night"),
+        Relation::Contradicts
+    );
+}
+
 fn decided(new: (&str, Kind, f32, i64), old: (&str, Kind, f32, i64), pinned: bool) -> Vec<Action<u8>> {
     let statement = |(text, kind, confidence, at_ms)| Statement {
         text,

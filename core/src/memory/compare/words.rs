@@ -13,6 +13,8 @@ pub(super) struct Word {
     pub(super) lemma: String,
     /// Whether it was written with a capital.
     pub(super) capital: bool,
+    /// Whether that capital is a name's, and not the sentence's.
+    pub(super) named: bool,
     pub(super) quantity: Option<Quantity>,
     pub(super) class: Class,
 }
@@ -211,6 +213,14 @@ impl Lexicon {
         }
     }
 
+    /// Whether any of the lists has a word.
+    pub(super) fn knows(&self, word: &Word) -> bool {
+        let has = |word: &str| {
+            self.lemmas.contains_key(word) || self.classes.values().any(|words| words.contains(word))
+        };
+        has(&word.lower) || has(&word.lemma)
+    }
+
     /// Whether `word` is in a class of `words.txt`.
     pub(super) fn has(&self, class: &str, word: &str) -> bool {
         self.classes.get(class).is_some_and(|words| words.contains(word))
@@ -291,6 +301,7 @@ pub(super) fn words(text: &str) -> Vec<Word> {
                 lower: tokens[at].0.clone(),
                 lemma: "#".to_owned(),
                 capital: false,
+                named: false,
                 quantity: Some(quantity),
                 class: Class::default(),
             });
@@ -304,6 +315,7 @@ pub(super) fn words(text: &str) -> Vec<Word> {
                 lemma: lower.clone(),
                 lower,
                 capital: false,
+                named: false,
                 quantity: None,
                 class: Class {
                     boundary: true,
@@ -324,13 +336,24 @@ pub(super) fn words(text: &str) -> Vec<Word> {
             lower,
             lemma,
             capital,
+            named: capital && out.last().is_some_and(|before: &Word| before.lower != "."),
             quantity: None,
             class,
         });
     }
+    mark_first_names(&mut out);
     mark_auxiliaries(&mut out);
     mark_phrases(&mut out);
     out
+}
+
+/// A sentence that begins with a word that the lists don't know and goes on with a verb begins with a name: "Ines is …".
+fn mark_first_names(words: &mut [Word]) {
+    for at in 0..words.len().saturating_sub(1) {
+        let next = &words[at + 1];
+        let verb = next.class.verb && next.lower != next.lemma || next.lemma == "be" || next.lemma == "have";
+        words[at].named |= words[at].capital && verb && !LEXICON.knows(&words[at]);
+    }
 }
 
 /// "Has", "is" and "started" before another verb say when, not what.
