@@ -72,7 +72,7 @@ impl Question {
         let line = Line::new(text);
         Question {
             voice: voice(&line),
-            wants_advice: !line.has_any(RECALLING),
+            wants_advice: !line.has_any(RECALLING) && !asks_for_fact(&line),
             asks_time: line.starts_with_any(&[
                 "when ",
                 "how long ",
@@ -119,6 +119,50 @@ const RECALLING: &[&str] = &[
     " how often ",
     " when ",
 ];
+
+/// Whether it asks what something of the person's is: "what colour is my car", "who is our dentist". Their wishes bear on
+/// that no more than anything else they said.
+fn asks_for_fact(line: &Line) -> bool {
+    const ASKING: &[&str] = &["what ", "which ", "who ", "whose ", "where "];
+    const MINE: &[&str] = &[
+        " is my ",
+        " are my ",
+        " was my ",
+        " were my ",
+        " is our ",
+        " are our ",
+        " was our ",
+        " were our ",
+        " am i ",
+        " does my ",
+        " do my ",
+        " did my ",
+        " does our ",
+        " do our ",
+        " did our ",
+    ];
+    // "What's my …": the verb went with its apostrophe.
+    const SHORT: &[&str] = &[
+        "what my ",
+        "who my ",
+        "where my ",
+        "what our ",
+        "who our ",
+        "where our ",
+    ];
+    const ADVICE: &[&str] = &[
+        " best ",
+        " good ",
+        " better ",
+        " should ",
+        " recommend",
+        " suggest",
+        " wrong ",
+    ];
+    line.starts_with_any(ASKING)
+        && (line.has_any(MINE) || line.starts_with_any(SHORT))
+        && !line.has_any(ADVICE)
+}
 
 fn voice(line: &Line) -> Option<Voice> {
     const SAID: &[&str] = &[
@@ -258,6 +302,13 @@ mod tests {
             ("What did I tell you about the list?", false),
             ("How many lists have I made?", false),
             ("When is my appointment?", false),
+            ("What colour is my car?", false),
+            ("what's my sister's name", false),
+            ("Who is our dentist?", false),
+            ("What does my brother do?", false),
+            ("What is the best way to cook my rice?", true),
+            ("What should my next step be?", true),
+            ("Which film is good for my parents?", true),
         ] {
             assert_eq!(question(text).wants_advice, advice, "{text}");
         }
