@@ -29,7 +29,8 @@
 //!
 //! Not found is what nothing leads to: the same thing said elsewhere in other words, an answer further down that repeats
 //! it from the conversation alone (unless a topic's words are in it), a chat's instructions, a title that a person chose.
-//! What was exported or backed up lies elsewhere; neither comes back here.
+//! What was exported or backed up lies elsewhere; neither comes back here. An export during which something is erased fails,
+//! as what it has written may still say it.
 
 mod biography;
 mod classify;
@@ -71,7 +72,8 @@ const MAX_HISTORY: usize = 100;
 
 impl Engine {
     /// Keeps what the person writes as a memory: stated, and certain. What says the same already is only reinforced; what
-    /// it contradicts becomes history, or is asked about.
+    /// it contradicts becomes history, or is asked about. While memory is paused this is kept, too, and the outcome says so:
+    /// it was asked for.
     ///
     /// Errors: [`EngineError::InvalidRequest`] for an empty text, one above 16 KiB, or times out of order.
     pub async fn add_memory(&self, draft: MemoryDraft) -> Result<MemoryKept> {
@@ -143,13 +145,16 @@ impl Engine {
         Ok(ids.into_iter().zip(judged).collect())
     }
 
-    /// Memories that hold (or wait) and that this one contradicts, whatever their kind.
+    /// Memories that hold (or wait) and that this one contradicts, whatever their kind. Where one of two waits for the
+    /// person's word it counts, too, that the other contradicts this one.
     async fn contradicted_by(&self, memory: store::Memory) -> Result<Vec<store::Memory>> {
         let vector = self.vector_of(&memory.text).await;
-        let judged = self.judged(&memory.text, i64::MAX, vector.as_ref()).await?;
+        // As if this one was said last, and first.
+        let last = self.judged(&memory.text, i64::MAX, vector.as_ref()).await?;
+        let first = self.judged(&memory.text, i64::MIN, vector.as_ref()).await?;
         let store = self.inner.chats.store();
         store
-            .run(move |store| keep::contradicted_by(store, &memory, vector.as_ref(), &judged))
+            .run(move |store| keep::contradicted_by(store, &memory, vector.as_ref(), &last, &first))
             .await
     }
 
@@ -163,6 +168,7 @@ impl Engine {
                     known: kept.known,
                     superseded: kept.superseded.into_iter().map(Into::into).collect(),
                     contradicts: kept.contradicts.into_iter().map(Into::into).collect(),
+                    paused: store.memory_paused()?,
                 })
             })
             .await
@@ -176,7 +182,10 @@ impl Engine {
     }
 
     /// Memories, the newest first, and how many there are.
+    ///
+    /// Errors: [`EngineError::InvalidRequest`] for a limit that isn't from 1 to 1,000.
     pub async fn list_memories(&self, params: MemoryListParams) -> Result<MemoryListed> {
+        let limit = limit(params.limit, MAX_LISTED)?;
         let query = MemoryQuery {
             kind: params.kind.map(Into::into),
             state: params.state.map(Into::into),
@@ -186,7 +195,7 @@ impl Engine {
             pinned: params.pinned,
             updated_until_ms: None,
             stalest_first: false,
-            limit: Some(params.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED) as usize),
+            limit: Some(limit),
             offset: params.offset.unwrap_or(0) as usize,
         };
         self.inner
@@ -353,6 +362,17 @@ fn one_fact(text: &str) -> Result<String> {
         return Err(EngineError::InvalidRequest("a memory needs a text".into()));
     }
     Ok(text.to_owned())
+}
+
+/// How many a person asked for, from 1 to [`MAX_LISTED`].
+fn limit(asked: Option<u32>, default: u32) -> Result<usize> {
+    let limit = asked.unwrap_or(default);
+    if !(1..=MAX_LISTED).contains(&limit) {
+        return Err(EngineError::InvalidRequest(format!(
+            "limit must be from 1 to {MAX_LISTED}, not {limit}"
+        )));
+    }
+    Ok(limit as usize)
 }
 
 fn check_times(from_ms: Option<i64>, to_ms: Option<i64>) -> Result<()> {

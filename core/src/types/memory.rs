@@ -153,6 +153,8 @@ pub struct MemoryKept {
     pub superseded: Vec<MemoryId>,
     /// What it contradicts and did not override: the person should say which is right.
     pub contradicts: Vec<MemoryId>,
+    /// Memory is paused; this was kept all the same, as the person asked for it outright.
+    pub paused: bool,
 }
 
 /// Which memories to list, newest first. What is absent does not narrow.
@@ -178,7 +180,7 @@ pub struct MemoryListParams {
     /// Pinned ones only, or the others only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned: Option<bool>,
-    /// At most so many, at most and by default 1,000.
+    /// At most so many, 1 to 1,000; default 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// Leave out so many.
@@ -241,7 +243,7 @@ pub enum RecallOver {
 #[serde(deny_unknown_fields, default)]
 #[ts(optional_fields)]
 pub struct RecallParams {
-    /// The question.
+    /// The question; not empty.
     pub query: String,
     /// What was said before it, oldest first; the last three count.
     pub previous: Vec<String>,
@@ -533,7 +535,7 @@ pub struct EraseReceipt {
 #[serde(deny_unknown_fields, default)]
 #[ts(optional_fields)]
 pub struct EraseReceiptsParams {
-    /// At most so many; 1,000 at most, and by default.
+    /// At most so many, 1 to 1,000; default 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// Leaves out so many, the latest.

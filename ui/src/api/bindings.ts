@@ -721,7 +721,7 @@ total: number, };
  */
 export type EraseReceiptsParams = { 
 /**
- * At most so many; 1,000 at most, and by default.
+ * At most so many, 1 to 1,000; default 1,000.
  */
 limit?: number, 
 /**
@@ -1256,7 +1256,11 @@ superseded: Array<MemoryId>,
 /**
  * What it contradicts and did not override: the person should say which is right.
  */
-contradicts: Array<MemoryId>, };
+contradicts: Array<MemoryId>, 
+/**
+ * Memory is paused; this was kept all the same, as the person asked for it outright.
+ */
+paused: boolean, };
 
 /**
  * What a memory is about; it decides how contradictions are resolved and how fast it fades.
@@ -1305,7 +1309,7 @@ sensitive?: boolean,
  */
 pinned?: boolean, 
 /**
- * At most so many, at most and by default 1,000.
+ * At most so many, 1 to 1,000; default 1,000.
  */
 limit?: number, 
 /**
@@ -1872,7 +1876,7 @@ export type RecallOver = "facts" | "turns" | "all";
  */
 export type RecallParams = { 
 /**
- * The question.
+ * The question; not empty.
  */
 query: string, 
 /**

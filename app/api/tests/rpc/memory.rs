@@ -347,7 +347,11 @@ both! {
         assert!(bench.call::<Recall>(ask(RecallOver::Facts)).await.unwrap().hits.is_empty());
         let none = RecallParams { limit: Some(0), ..ask(RecallOver::All) };
         assert_eq!(code(bench.call::<Recall>(none).await), ErrorCode::InvalidRequest);
-        for odd in ["", "the of and", "💥", "\u{202e}\u{200b}", &"x ".repeat(60_000)] {
+        for empty in ["", " \n"] {
+            let params = RecallParams { query: empty.into(), previous: vec!["hi".into()], ..RecallParams::default() };
+            assert_eq!(code(bench.call::<Recall>(params).await), ErrorCode::InvalidRequest);
+        }
+        for odd in ["the of and", "💥", "\u{202e}\u{200b}", &"x ".repeat(60_000)] {
             let params = RecallParams { query: odd.into(), over: RecallOver::All, ..RecallParams::default() };
             bench.call::<Recall>(params).await.unwrap();
         }

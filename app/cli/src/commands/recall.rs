@@ -35,6 +35,10 @@ struct Query {
 pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Result<(), Failure> {
     let queries = match &args.queries {
         Some(file) => Some(read(file)?),
+        None if args.query.join(" ").trim().is_empty() => {
+            return Err(Failure::usage("The question is empty.")
+                .hint("Say what to look for, for instance: hearth recall \"Where do I live?\""));
+        }
         None => None,
     };
     with_session(profile, Want::Brief, output, async |session| {
@@ -179,20 +183,26 @@ fn read(file: &Path) -> Result<Vec<Query>, Failure> {
         if line.is_empty() {
             continue;
         }
-        if line.starts_with('{') {
-            let query = serde_json::from_str(line).map_err(|_| wrong("not an object with a `query`"))?;
-            queries.push(query);
-        } else if let Ok(Value::String(query)) = serde_json::from_str(line) {
-            queries.push(Query {
-                words: query,
-                ..Query::default()
-            });
+        let query: Query = if line.starts_with('{') {
+            serde_json::from_str(line).map_err(|_| wrong("not an object with a `query`"))?
         } else {
-            queries.push(Query {
-                words: line.to_owned(),
+            let words = match serde_json::from_str(line) {
+                Ok(Value::String(words)) => words,
+                _ => line.to_owned(),
+            };
+            Query {
+                words,
                 ..Query::default()
-            });
+            }
+        };
+        if query.words.trim().is_empty() {
+            return Err(wrong("the question is empty"));
         }
+        queries.push(query);
+    }
+    if queries.is_empty() {
+        return Err(Failure::usage(format!("{} has no question.", file.display()))
+            .hint("Write one on each line: text, or JSON with `query`."));
     }
     Ok(queries)
 }

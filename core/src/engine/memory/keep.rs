@@ -264,22 +264,28 @@ pub(super) fn confirm(
     })
 }
 
-/// Memories that hold (or wait) and that this one contradicts, whatever their kind.
+/// Memories that hold (or wait) and that this one contradicts, whatever their kind; where one of the two waits, those
+/// that contradict it, too. `last` and `first` are what the classifier holds of them as if this one was said last, and
+/// first.
 pub(super) fn contradicted_by(
     store: &Store,
     memory: &Memory,
     vector: Option<&Vector>,
-    judged: &Judged,
+    last: &Judged,
+    first: &Judged,
 ) -> Result<Vec<Memory>, StoreError> {
     let near = nearest(store, &memory.text, vector)?;
+    let waits = |memory: &Memory| memory.status == MemoryStatus::Review;
     let contradicts = |(other, cosine): &(Memory, f32)| {
+        let this = Candidate::of(memory, 1.0, None).statement;
+        let that = Candidate::of(other, *cosine, None).statement;
+        let judged = |judged: &Judged| judged.get(&other.id).copied();
+        let clash = |old: &Statement<'_>, new: &Statement<'_>, judged: Option<Judgement>| {
+            compare::relation(old, new, *cosine, judged) == Relation::Contradicts
+        };
         other.id != memory.id
-            && compare::relation(
-                &Candidate::of(other, *cosine, None).statement,
-                &Candidate::of(memory, 1.0, None).statement,
-                *cosine,
-                judged.get(&other.id).copied(),
-            ) == Relation::Contradicts
+            && (clash(&that, &this, judged(last))
+                || (waits(memory) || waits(other)) && clash(&this, &that, judged(first)))
     };
     Ok(near
         .into_iter()

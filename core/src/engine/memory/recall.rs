@@ -20,7 +20,6 @@ const MAX_QUERY_CHARS: usize = 8192;
 const PREVIOUS: usize = 3;
 /// Hits when the request names no number.
 const DEFAULT_LIMIT: u32 = 10;
-const MAX_LIMIT: u32 = 1000;
 
 /// Below this score a memory has nothing to do with what is said; better no memory than a wrong one.
 const FITS: f64 = 0.2;
@@ -35,12 +34,14 @@ pub(in crate::engine) struct Quoted {
 impl Engine {
     /// What is remembered that answers a question, the best first. Words alone are compared where no model that embeds
     /// is here.
+    ///
+    /// Errors: [`EngineError::InvalidRequest`] for an empty question, or a limit that isn't from 1 to 1,000.
     pub async fn recall(&self, params: RecallParams) -> Result<Recalled> {
-        let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(EngineError::InvalidRequest(format!(
-                "limit must be from 1 to {MAX_LIMIT}, not {limit}"
-            )));
+        let limit = super::limit(params.limit, DEFAULT_LIMIT)?;
+        if params.query.trim().is_empty() {
+            return Err(EngineError::InvalidRequest(
+                "the question is empty: say what to look for".into(),
+            ));
         }
         let query = RecallQuery {
             text: params.query,
@@ -50,7 +51,7 @@ impl Engine {
                 RecallOver::Turns => Over::Turns,
                 RecallOver::All => Over::All,
             },
-            limit: limit as usize,
+            limit,
             now_ms: params.now_ms.unwrap_or_else(|| self.now_ms()),
             filter: store::Filter {
                 chats: params
