@@ -173,6 +173,7 @@ impl<'a> Reader<'a> {
             created_at_ms: Some(self.created_at_ms),
             updated_at_ms: milliseconds(self.conversation.get("update_time")).or(Some(self.created_at_ms)),
             head,
+            memory: true,
             metadata: raw(&json!({ "source": "chatgpt" })),
             messages,
         }

@@ -16,8 +16,8 @@ use crate::store::Store;
 
 /// The `format` field of an export.
 pub const EXPORT_FORMAT: &str = "hearth-chats";
-/// The `version` field of an export.
-pub const EXPORT_VERSION: u32 = 1;
+/// The `version` field of an export. Version 1 didn't say of a chat whether it is remembered.
+pub const EXPORT_VERSION: u32 = 2;
 
 /// Which chats to export.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +89,9 @@ pub(crate) struct ChatRecord {
     pub(crate) created_at_ms: Option<i64>,
     pub(crate) updated_at_ms: Option<i64>,
     pub(crate) head: Option<MessageId>,
+    /// Whether it is remembered; where it isn't said, it is.
+    #[serde(default = "remembered")]
+    pub(crate) memory: bool,
     /// Kept as text, so that numbers come back as they were.
     pub(crate) metadata: Option<Box<RawValue>>,
     /// Parents before their children.
@@ -113,6 +116,10 @@ pub(crate) struct MessageRecord {
     pub(crate) metadata: Option<Box<RawValue>>,
 }
 
+fn remembered() -> bool {
+    true
+}
+
 fn complete() -> MessageStatus {
     MessageStatus::Complete
 }
@@ -127,7 +134,7 @@ fn raw(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Box<RawValue>>> 
 fn chat_record(connection: &Connection, seq: i64) -> Result<ChatRecord, StoreError> {
     let mut record = connection
         .prepare_cached(
-            "SELECT c.id, c.title, c.created_at_ms, c.updated_at_ms, h.id, c.metadata
+            "SELECT c.id, c.title, c.created_at_ms, c.updated_at_ms, h.id, c.metadata, c.memory
              FROM chat AS c LEFT JOIN message AS h ON h.seq = c.head WHERE c.seq = ?1",
         )?
         .query_row([seq], |row| {
@@ -137,6 +144,7 @@ fn chat_record(connection: &Connection, seq: i64) -> Result<ChatRecord, StoreErr
                 created_at_ms: row.get(2)?,
                 updated_at_ms: row.get(3)?,
                 head: row.get(4)?,
+                memory: row.get(6)?,
                 metadata: raw(row, 5)?,
                 messages: Vec::new(),
             })

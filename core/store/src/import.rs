@@ -68,7 +68,8 @@ impl ImportReport {
 
 impl Store {
     /// Imports a document of [`Store::export_chats`] in one transaction. Ids are kept where they are free; what is
-    /// here already is not doubled; a chat that has grown elsewhere gets the messages it lacks. Where the document
+    /// here already is not doubled; a chat that has grown elsewhere gets the messages it lacks, and is remembered or not as it
+    /// is here. Where the document
     /// gives no times, `now_ms` is taken. A message that was still streaming comes in as interrupted.
     ///
     /// # Errors
@@ -184,8 +185,8 @@ impl<'t> Importer<'t> {
         } else {
             self.transaction
                 .prepare_cached(
-                    "INSERT INTO chat (id, title, created_at_ms, updated_at_ms, metadata)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT INTO chat (id, title, created_at_ms, updated_at_ms, metadata, memory)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
                 .execute((
                     record.id,
@@ -193,6 +194,7 @@ impl<'t> Importer<'t> {
                     created_at_ms,
                     updated_at_ms,
                     metadata(record.metadata.as_deref())?,
+                    record.memory,
                 ))?;
             self.transaction.last_insert_rowid()
         };
@@ -448,9 +450,9 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
                 }
                 "version" if !version => {
                     let found: u64 = map.next_value()?;
-                    if found != u64::from(EXPORT_VERSION) {
+                    if !(1..=u64::from(EXPORT_VERSION)).contains(&found) {
                         return Err(de::Error::custom(format!(
-                            "version {found} of the export format is not known; this program knows version \
+                            "version {found} of the export format is not known; this program knows versions 1 to \
                              {EXPORT_VERSION}: update it"
                         )));
                     }

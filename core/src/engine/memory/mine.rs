@@ -249,6 +249,12 @@ pub(super) fn note_import(
         }
         return Ok(());
     }
+    for chat in changed {
+        // Exported with its memory off: nothing of it is drawn from when that is switched on.
+        if super::convert::here(store.chat_memory(*chat))? == Some(false) {
+            pass_over_all(store, *chat, |newest| json!({ IMPORTED: newest }))?;
+        }
+    }
     for chat in unchanged {
         if store
             .get_setting(&mined_key(*chat))?

@@ -138,7 +138,7 @@ fn what_is_not_a_whole_export_is_refused_with_its_place() {
         }
         other => panic!("{bad}: {other:?}"),
     };
-    check(&document.replace("\"version\":1", "\"version\":2"), "version 2");
+    check(&document.replace("\"version\":2", "\"version\":3"), "version 3");
     check(&document.replace("hearth-chats", "other"), "format \"other\"");
     check(&document[..document.len() / 2], "EOF");
     check(
