@@ -36,7 +36,8 @@ pub enum ImportFormat {
     Hearth,
     /// ChatGPT's `conversations.json`.
     ChatGpt,
-    /// One turn a line, as JSON: `chat`, `turn`, `speaker`, `time`, `text` and perhaps `caption`.
+    /// One turn a line, as JSON: `chat`, `turn`, `speaker`, `time`, `text` and perhaps `caption`; or `role` and `content`,
+    /// all of one chat.
     Lines,
 }
 

@@ -2,12 +2,15 @@
 //!
 //! What such a file calls a chat or a turn is kept, so that recall can name it again; ids of ours follow from those
 //! names, so that the same file twice is the same as once.
+//!
+//! Lines without a chat, such as `{"role": "user", "content": "…"}`, are one chat all together, in the order of the lines;
+//! its name follows from what they say.
 
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -15,11 +18,15 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
 use super::super::Result;
 use crate::error::EngineError;
+use crate::title;
 
 /// Longest line, bytes.
 const MAX_LINE_BYTES: usize = 4 << 20;
 /// Longest name of a chat, a turn or a speaker, bytes.
 const MAX_NAME_BYTES: usize = 200;
+/// What a line is, said to those whose lines are something else.
+const EXPECTED: &str = "a line is {\"chat\": \"…\", \"turn\": \"…\", \"speaker\": \"user\", \"text\": \"…\"}, or {\"role\": \"user\", \
+                        \"content\": \"…\"} where all of them are one chat";
 /// So many bad lines are named; there may be more.
 const NAMED_LINES: usize = 20;
 /// Whole numbers below this are seconds, others milliseconds.
@@ -28,22 +35,32 @@ const LARGEST_SECONDS: i64 = 100_000_000_000;
 /// One line.
 #[derive(Debug, Deserialize)]
 struct Line {
-    #[serde(alias = "chat_id")]
-    chat: String,
-    #[serde(alias = "turn_id", alias = "id")]
-    turn: String,
+    #[serde(default, alias = "chat_id")]
+    chat: Option<String>,
+    #[serde(default, alias = "turn_id", alias = "id")]
+    turn: Option<String>,
     #[serde(alias = "role")]
     speaker: String,
     #[serde(default, alias = "timestamp")]
     time: Option<Value>,
+    #[serde(alias = "content")]
     text: String,
     #[serde(default)]
     caption: Option<String>,
 }
 
+/// A turn of a chat, both by the names that the file gives them or that follow from it.
+struct Turn {
+    chat: String,
+    name: String,
+    line: Line,
+}
+
 /// A chat as far as it was read.
 #[derive(Default)]
 struct Growing {
+    /// What somebody said first, where the file doesn't name the chat.
+    title: Option<String>,
     /// The first speaker by a name of their own: the person whose chat it is.
     first_speaker: Option<String>,
     last: Option<String>,
@@ -58,13 +75,41 @@ pub(super) fn begins(first_line: &[u8]) -> bool {
     let names_chat = match serde_json::from_str(line) {
         Ok(Value::Object(fields)) => {
             return !fields.contains_key("format")
-                && (fields.contains_key("chat") || fields.contains_key("chat_id"));
+                && (fields.contains_key("chat") || fields.contains_key("chat_id") || is_unnamed(&fields));
         }
         Ok(_) => false,
         // Longer than what was read of it, or broken.
-        Err(_) => line.contains("\"chat\"") || line.contains("\"chat_id\""),
+        Err(_) => ["\"chat\"", "\"chat_id\"", "\"content\""]
+            .iter()
+            .any(|name| line.contains(name)),
     };
     line.starts_with('{') && names_chat && !line.contains("\"format\"")
+}
+
+/// Whether a line says who speaks and what, but not in which chat.
+fn is_unnamed(fields: &Map<String, Value>) -> bool {
+    let has = |names: [&str; 2]| names.iter().any(|name| fields.contains_key(*name));
+    !has(["chat", "chat_id"]) && has(["role", "speaker"]) && has(["content", "text"])
+}
+
+/// What the one chat of a file is called whose lines name none: it follows from all they say. None for lines that name
+/// theirs.
+fn name_of_all(all: &[u8]) -> Option<String> {
+    let lines = all.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.clone().find(|line| !line.is_empty())?;
+    let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first);
+    let Ok(Value::Object(fields)) = serde_json::from_slice(first) else {
+        return None;
+    };
+    if !is_unnamed(&fields) {
+        return None;
+    }
+    let mut hash = Sha256::new_with_prefix("hearth imported lines ");
+    for line in lines.filter(|line| !line.is_empty()) {
+        hash.update(line);
+        hash.update(b"\n");
+    }
+    Some(hex(&hash.finalize()[..16]))
 }
 
 /// The lines as a document of our own export, in which chats stand in the order of their first turns.
@@ -75,28 +120,25 @@ pub(super) fn to_document(mut reader: impl BufRead) -> Result<Vec<u8>> {
     let (mut chats, mut order) = (HashMap::<String, Growing>::new(), Vec::new());
     let mut seen = HashSet::new();
     let (mut wrong, mut wrong_lines) = (Vec::new(), 0_usize);
-    let (mut number, mut line) = (0_usize, Vec::new());
-    loop {
-        line.clear();
-        let read = reader
-            .read_until(b'\n', &mut line)
-            .map_err(|error| EngineError::InvalidRequest(format!("the chats can't be read: {error}")))?;
-        if read == 0 {
-            break;
-        }
-        number += 1;
+    let mut all = Vec::new();
+    reader
+        .read_to_end(&mut all)
+        .map_err(|error| EngineError::InvalidRequest(format!("the chats can't be read: {error}")))?;
+    let name = name_of_all(&all);
+    for (at, line) in all.split(|byte| *byte == b'\n').enumerate() {
+        let number = at + 1;
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let added = turn_of(&line).and_then(|turn| {
-            if !seen.insert((turn.chat.clone(), turn.turn.clone())) {
+        let added = turn_of(line, number, name.as_deref()).and_then(|turn| {
+            if !seen.insert((turn.chat.clone(), turn.name.clone())) {
                 return Err("this turn of this chat stood on an earlier line".to_owned());
             }
             let chat = chats.entry(turn.chat.clone()).or_insert_with(|| {
                 order.push(turn.chat.clone());
                 Growing::default()
             });
-            chat.add(turn)
+            chat.add(turn, name.is_some())
         });
         if let Err(reason) = added {
             wrong_lines += 1;
@@ -113,7 +155,7 @@ pub(super) fn to_document(mut reader: impl BufRead) -> Result<Vec<u8>> {
             String::new()
         };
         return Err(EngineError::InvalidRequest(format!(
-            "nothing was imported: {}{rest}",
+            "nothing was imported: {}{rest}; {EXPECTED}",
             wrong.join("; ")
         )));
     }
@@ -126,19 +168,22 @@ pub(super) fn to_document(mut reader: impl BufRead) -> Result<Vec<u8>> {
         .into_bytes())
 }
 
-/// A line as a turn, or why it is none; the reason has no words of it.
-fn turn_of(line: &[u8]) -> std::result::Result<Line, String> {
+/// A line as a turn, or why it is none; the reason has no words of it. `all` is the chat where lines name none.
+fn turn_of(line: &[u8], number: usize, all: Option<&str>) -> std::result::Result<Turn, String> {
     if line.len() > MAX_LINE_BYTES {
         return Err(format!("longer than {} MiB", MAX_LINE_BYTES >> 20));
     }
     let text = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let line: Line = serde_json::from_str(text).map_err(|error| reason(&error))?;
-    for (name, value) in [
-        ("chat", &line.chat),
-        ("turn", &line.turn),
-        ("speaker", &line.speaker),
-    ] {
+    let mut line: Line = serde_json::from_str(text).map_err(|error| reason(&error))?;
+    let (chat, turn) = match (line.chat.take(), line.turn.take(), all) {
+        (Some(_), _, Some(_)) => return Err("`chat` stands here and not on the first line".to_owned()),
+        (None, turn, Some(all)) => (all.to_owned(), turn.unwrap_or_else(|| number.to_string())),
+        (Some(chat), Some(turn), None) => (chat, turn),
+        (None, ..) => return Err("`chat` is missing".to_owned()),
+        (_, None, _) => return Err("`turn` is missing".to_owned()),
+    };
+    for (name, value) in [("chat", &chat), ("turn", &turn), ("speaker", &line.speaker)] {
         if value.trim().is_empty() || value.len() > MAX_NAME_BYTES {
             return Err(format!("`{name}` must have 1 to {MAX_NAME_BYTES} bytes"));
         }
@@ -151,7 +196,11 @@ fn turn_of(line: &[u8]) -> std::result::Result<Line, String> {
     {
         return Err("neither `text` nor `caption` says anything".to_owned());
     }
-    Ok(line)
+    Ok(Turn {
+        chat,
+        name: turn,
+        line,
+    })
 }
 
 /// What is wrong with a line of JSON, without its words: serde quotes values of a wrong type.
@@ -168,7 +217,12 @@ fn reason(error: &serde_json::Error) -> String {
 }
 
 impl Growing {
-    fn add(&mut self, turn: Line) -> std::result::Result<(), String> {
+    fn add(&mut self, turn: Turn, unnamed: bool) -> std::result::Result<(), String> {
+        let Turn {
+            chat,
+            name,
+            line: turn,
+        } = turn;
         let at_ms = match turn.time.filter(|time| !time.is_null()) {
             Some(time) => Some(
                 time_ms(&time).ok_or("`time` is neither a date (RFC 3339) nor milliseconds since 1970")?,
@@ -177,11 +231,11 @@ impl Growing {
             None => self.last_ms,
         };
         let (role, named) = self.role(&turn.speaker);
-        let mut metadata = json!({ "turn": turn.turn });
+        let mut metadata = json!({ "turn": name });
         if named {
             metadata["speaker"] = json!(turn.speaker);
         }
-        let id = derived_id("turn", &[&turn.chat, &turn.turn]);
+        let id = derived_id("turn", &[&chat, &name]);
         // Of a picture without words the caption is what was said.
         let mut text = turn.text;
         if let Some(caption) = turn.caption.filter(|caption| !caption.trim().is_empty()) {
@@ -190,6 +244,9 @@ impl Growing {
             } else {
                 metadata["caption"] = json!(caption);
             }
+        }
+        if unnamed && self.title.is_none() && role == "user" {
+            self.title = Some(title::from_message(&text));
         }
         self.messages.push(json!({
             "id": id, "parent": self.last, "role": role, "text": text,
@@ -218,7 +275,7 @@ impl Growing {
         let times = || self.messages.iter().filter_map(|m| m["created_at_ms"].as_i64());
         let (first, last) = (times().min(), times().max());
         json!({
-            "id": derived_id("chat", &[name]), "title": name, "created_at_ms": first, "updated_at_ms": last,
+            "id": derived_id("chat", &[name]), "title": self.title.as_deref().unwrap_or(name), "created_at_ms": first, "updated_at_ms": last,
             "head": self.last, "metadata": {"chat": name}, "messages": self.messages,
         })
     }
@@ -237,11 +294,15 @@ fn derived_id(what: &str, names: &[&str]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
-    let mut id = String::with_capacity(32);
-    for byte in &hash.finalize()[..16] {
-        let _ = std::fmt::Write::write_fmt(&mut id, format_args!("{byte:02x}"));
+    hex(&hash.finalize()[..16])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
     }
-    id
+    text
 }
 
 /// A time as files have it: a number of (milli)seconds since 1970, or a date with or without time and zone (UTC).
@@ -346,13 +407,60 @@ mod tests {
             read(&many)
                 .unwrap_err()
                 .to_string()
-                .ends_with("and 10 more lines")
+                .contains("; and 10 more lines; a line is {")
+        );
+    }
+
+    #[test]
+    fn lines_that_name_no_chat_are_one() {
+        let lines = "\u{feff}{\"role\":\"system\",\"content\":\"Be brief.\"}\n\n{\"role\":\"user\",\"content\":\"Hello there\"}\r\n\
+                     {\"role\":\"assistant\",\"content\":\"Hi\",\"timestamp\":\"2024-05-01\"}\n";
+        let document = read(lines).unwrap();
+        let chats = document["chats"].as_array().unwrap();
+        assert_eq!((chats.len(), &chats[0]["title"]), (1, &json!("Hello there")));
+        let said: Vec<_> = chats[0]["messages"].as_array().unwrap().iter().collect();
+        let told: Vec<_> = said
+            .iter()
+            .map(|m| (m["role"].as_str(), m["text"].as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Some("system"), Some("Be brief.")),
+                (Some("user"), Some("Hello there")),
+                (Some("assistant"), Some("Hi"))
+            ]
+        );
+        assert_eq!(
+            (&said[1]["parent"], &said[1]["metadata"]),
+            (&said[0]["id"], &json!({"turn": "3"}))
+        );
+        assert_eq!(read(lines).unwrap(), document, "the same file is the same chat");
+        let other = read(&lines.replace("Hi", "Ho")).unwrap();
+        assert_ne!(other["chats"][0]["id"], chats[0]["id"], "another file is another");
+        let mixed = format!(
+            "{lines}{}",
+            r#"{"chat":"c","turn":"1","speaker":"user","text":"x"}"#
+        );
+        let error = read(&mixed).unwrap_err().to_string();
+        assert!(
+            error.contains("line 5: `chat` stands here and not on the first line"),
+            "{error}"
+        );
+        let mixed = r#"{"chat":"c","turn":"1","speaker":"user","text":"x"}
+{"role":"user","content":"x"}
+{"role":"assistant","content":null}"#;
+        let error = read(mixed).unwrap_err().to_string();
+        assert!(
+            error.contains("line 2: `chat` is missing; line 3: a field has the wrong type; a line is {"),
+            "{error}"
         );
     }
 
     #[test]
     fn such_files_are_told_from_others_by_their_first_line() {
-        assert!(begins(br#"{"chat":"c","turn":"1"}"#));
+        assert!(begins(br#"{"chat":"c","turn":"1"}"#) && begins(br#"{"role":"user","content":"hi"}"#));
+        assert!(begins(br#" {"content":"a lon"#) && !begins(br#"{"role":"user"}"#));
         assert!(!begins(br#"{"format":"hearth-chats","version":1,"chats":["#));
         assert!(!begins(br#"{"format":"hearth-chats","version":1,"chats":[]}"#));
         assert!(!begins(b"[") && !begins(b"nonsense"));
