@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::methods::{self, Empty, Method, chats, memory, models, profile};
-use crate::types::{EngineEvent, RecallParams};
+use crate::types::{EngineEvent, ErasureId, RecallParams};
 
 /// Events that may wait for a slow caller before the work waits for it.
 const EVENT_QUEUE: usize = 32;
@@ -290,16 +290,18 @@ async fn export(
     context: Context<chats::ExportEvent>,
     params: chats::ExportParams,
 ) -> Result<chats::Exported, ApiError> {
+    let erased = context.engine.latest_erasure().await?;
     let document = context.engine.export_chats(selected(params.which)).await?;
-    in_pieces(&context, &document).await
+    in_pieces(&context, &document, erased).await
 }
 
 async fn export_memories(
     context: Context<chats::ExportEvent>,
     _: Empty,
 ) -> Result<chats::Exported, ApiError> {
+    let erased = context.engine.latest_erasure().await?;
     let document = context.engine.export_memories().await?;
-    in_pieces(&context, &document).await
+    in_pieces(&context, &document, erased).await
 }
 
 async fn import_memories(
@@ -319,10 +321,12 @@ async fn import_memories(
     Ok(context.engine.import_memories(source, format).await?)
 }
 
-/// Sends a document piece by piece.
+/// Sends a document piece by piece. It is as of one moment: what was erased since, after `erased`, may stand in it, and the
+/// caller is told.
 async fn in_pieces(
     context: &Context<chats::ExportEvent>,
     document: &str,
+    erased: Option<ErasureId>,
 ) -> Result<chats::Exported, ApiError> {
     let mut rest = document;
     while !rest.is_empty() {
@@ -337,6 +341,9 @@ async fn in_pieces(
             return Err(EngineError::Cancelled.into());
         }
         rest = after;
+    }
+    if context.engine.latest_erasure().await? != erased {
+        return Err(chats::erased_meanwhile());
     }
     Ok(chats::Exported {
         bytes: document.len() as u64,

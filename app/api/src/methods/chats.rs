@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use super::{Empty, NoEvent, method};
+use crate::{ApiError, ErrorCode};
 
 method! {
     /// Lists chats, latest first.
@@ -37,7 +38,8 @@ method! {
     SetHead, "chats.set_head", SetHeadParams, NoEvent, ChatDetail
 }
 method! {
-    /// Writes chats as JSON, in pieces of at most 64 KiB, to be joined by the caller.
+    /// Writes chats as JSON, in pieces of at most 64 KiB, to be joined by the caller. Fails when something is erased
+    /// meanwhile, which the pieces may say.
     Export, "chats.export", ExportParams, ExportEvent, Exported
 }
 method! {
@@ -187,6 +189,15 @@ pub struct Exported {
     pub bytes: u64,
 }
 
+/// Why an export is not to be kept that something was erased during: it may still say it.
+pub fn erased_meanwhile() -> ApiError {
+    ApiError::new(
+        ErrorCode::Busy,
+        "something was erased while this was written, and what was written may still say it",
+    )
+    .hint("Keep nothing of it, and write it again.")
+}
+
 /// The form of an imported file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]
@@ -198,7 +209,8 @@ pub enum ImportFormat {
     Hearth,
     /// ChatGPT's `conversations.json`.
     Chatgpt,
-    /// One turn a line, as JSON: `chat`, `turn`, `speaker`, `time`, `text` and perhaps `caption`.
+    /// One turn a line, as JSON: `chat`, `turn`, `speaker`, `time`, `text` and perhaps `caption`; or `role` and `content`,
+    /// all of one chat.
     Lines,
 }
 

@@ -58,7 +58,8 @@ method! {
     Receipt, "memory.receipt", ReceiptParams, NoEvent, EraseReceiptDetail
 }
 method! {
-    /// Writes all memories as JSON, in pieces of at most 64 KiB, to be joined by the caller.
+    /// Writes all memories as JSON, in pieces of at most 64 KiB, to be joined by the caller. Fails when something is erased
+    /// meanwhile, which the pieces may say.
     Export, "memory.export", Empty, ExportEvent, Exported
 }
 method! {

@@ -7,10 +7,11 @@ use std::path::Path;
 use hearth_api::methods::chats::{
     Configure, ConfigureParams, Delete, DeleteParams, Export, ExportEvent, ExportParams, Exported, Import,
     ImportFormat, ImportParams, ImportSource, List, ListParams, Rename, RenameParams, Search, SearchParams,
-    Selection, Show, ShowParams,
+    Selection, Show, ShowParams, erased_meanwhile,
 };
-use hearth_api::types::{ChatDetail, ChatId, Message, Role};
-use hearth_api::{Call, Client, ErrorCode, Method, Update};
+use hearth_api::methods::memory::Receipts;
+use hearth_api::types::{ChatDetail, ChatId, EraseReceiptsParams, ErasureId, Message, Role};
+use hearth_api::{Client, ErrorCode, Method, Update};
 use serde_json::json;
 
 use super::{confirm, find_chat, message_id, short, with_session};
@@ -193,14 +194,23 @@ async fn export(
             chats: find_all(client, chats).await?,
         }
     };
-    save(client.stream::<Export>(ExportParams { which }), file, output).await
+    save::<Export>(client, ExportParams { which }, file, output).await
 }
 
 /// Writes an export to standard output, or to a file that must not exist.
-pub(super) async fn save<M>(mut call: Call<M>, file: Option<&Path>, output: &Output) -> Result<(), Failure>
+///
+/// It is as of one moment, and writing it may take a while: when something was erased until its end, that is an error.
+pub(super) async fn save<M>(
+    client: &Client,
+    params: M::Params,
+    file: Option<&Path>,
+    output: &Output,
+) -> Result<(), Failure>
 where
     M: Method<Event = ExportEvent, Output = Exported>,
 {
+    let erased = latest_erasure(client).await?;
+    let mut call = client.stream::<M>(params);
     let Some(path) = file else {
         while let Some(update) = call.next().await {
             match update {
@@ -208,7 +218,8 @@ where
                 Update::Done(done) => done.map(|_| ())?,
             }
         }
-        return Ok(io::stdout().lock().flush()?);
+        io::stdout().lock().flush()?;
+        return nothing_erased_since(client, erased).await;
     };
     let mut target = create_private(path)?;
     let written = async {
@@ -220,8 +231,10 @@ where
                         .map_err(|error| Failure::file(path, &error))?;
                 }
                 Update::Done(done) => {
+                    let exported = done?;
                     target.sync_all().map_err(|error| Failure::file(path, &error))?;
-                    return Ok(done?);
+                    nothing_erased_since(client, erased).await?;
+                    return Ok(exported);
                 }
             }
         }
@@ -244,6 +257,23 @@ where
         text::size(exported.bytes),
         path.display()
     ))
+}
+
+async fn latest_erasure(client: &Client) -> Result<Option<ErasureId>, Failure> {
+    let latest = EraseReceiptsParams {
+        limit: Some(1),
+        offset: None,
+    };
+    let found = client.call::<Receipts>(latest).await?.receipts;
+    Ok(found.first().map(|receipt| receipt.erasure))
+}
+
+async fn nothing_erased_since(client: &Client, erased: Option<ErasureId>) -> Result<(), Failure> {
+    if latest_erasure(client).await? == erased {
+        Ok(())
+    } else {
+        Err(erased_meanwhile().into())
+    }
 }
 
 fn create_private(path: &Path) -> Result<File, Failure> {

@@ -5,13 +5,12 @@ use hearth_store as store;
 use super::super::{Engine, Result};
 use crate::types::{EraseReceipt, EraseReceiptDetail, EraseReceipts, EraseReceiptsParams, ErasureId};
 
-/// Most receipts in one list.
-const MAX_LISTED: u32 = 1000;
-
 impl Engine {
     /// The receipts of all erasures, the latest first, and how many there are.
+    ///
+    /// Errors: [`crate::EngineError::InvalidRequest`] for a limit that isn't from 1 to 1,000.
     pub async fn list_receipts(&self, params: EraseReceiptsParams) -> Result<EraseReceipts> {
-        let limit = params.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED) as usize;
+        let limit = super::limit(params.limit, super::MAX_LISTED)?;
         let offset = params.offset.unwrap_or(0) as usize;
         self.inner
             .chats
@@ -26,6 +25,12 @@ impl Engine {
                 })
             })
             .await
+    }
+
+    /// The latest erasure, if there was one: whoever writes down what is here looks before and after whether it changed.
+    pub async fn latest_erasure(&self) -> Result<Option<ErasureId>> {
+        let latest = |store: &mut store::Store| Ok(store.erasures()?.first().copied());
+        Ok(self.inner.chats.store().run(latest).await?.map(Into::into))
     }
 
     /// One receipt, with the identifiers of what went.
