@@ -1,6 +1,7 @@
 //! Words and numbers as people read them.
 
-use console::{measure_text_width, truncate_str};
+use console::{measure_text_width, strip_ansi_codes};
+use unicode_segmentation::UnicodeSegmentation;
 
 /// Text without what a terminal would obey: control characters other than line ends and tabs.
 pub(crate) fn printable(text: &str) -> String {
@@ -13,8 +14,39 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// One line of at most `width` columns.
 pub(crate) fn one_line(text: &str, width: usize) -> String {
-    let joined = printable(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-    truncate_str(&joined, width, "…").into_owned()
+    cut(&joined(text), width)
+}
+
+/// The beginning of what somebody said, on one line: at most `most` characters as people count them, then `…`.
+pub(crate) fn quote(text: &str, most: usize) -> String {
+    let line = joined(text);
+    match line.grapheme_indices(true).nth(most) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line,
+    }
+}
+
+/// A text on one line, without colours and what else a terminal would obey.
+fn joined(text: &str) -> String {
+    let words = strip_ansi_codes(text);
+    printable(&words.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The text as far as `width` columns have room for it; what is read as one character is not cut in two.
+fn cut(text: &str, width: usize) -> String {
+    let columns = |character: &str| measure_text_width(character).min(2);
+    let (mut used, mut fitting) = (0, 0);
+    for (start, character) in text.grapheme_indices(true) {
+        used += columns(character);
+        if used > width {
+            return format!("{}…", &text[..fitting]);
+        }
+        // With room for the mark that there is more.
+        if used < width {
+            fitting = start + character.len();
+        }
+    }
+    text.to_owned()
 }
 
 /// A sentence: begins with a capital letter, ends with a full stop.
@@ -123,7 +155,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], width: usize) -> Vec<St
         let mut line = String::new();
         for (column, cell) in cells.iter().enumerate() {
             if column + 1 == columns {
-                line.push_str(&truncate_str(cell, last, "…"));
+                line.push_str(&cut(cell, last));
             } else {
                 line.push_str(cell);
                 line.push_str(&" ".repeat(widths[column] + 2 - measure_text_width(cell)));
@@ -148,7 +180,24 @@ mod tests {
             printable("a\u{1b}[31mb\u{7}\r\nc\td\u{9b}e\u{202e}f"),
             "a[31mb\nc\tdef"
         );
-        assert_eq!(one_line("  a\n b\u{1b} c ", 4), "a b…");
+        assert_eq!(one_line("  a\n b\u{7} c ", 4), "a b…");
+    }
+
+    #[test]
+    fn what_is_read_as_one_character_is_not_cut() {
+        let family = "👨\u{200d}👩\u{200d}👧\u{200d}👦";
+        assert_eq!(one_line(&family.repeat(3), 5), format!("{}…", family.repeat(2)));
+        assert_eq!(one_line(&family.repeat(2), 4), family.repeat(2));
+        assert_eq!(one_line("ne\u{301}e\u{301}", 2), "n…");
+        assert_eq!(one_line("犬犬犬", 4), "犬…");
+        assert_eq!(one_line("abc", 3), "abc");
+        assert_eq!(quote(&family.repeat(81), 80), format!("{}…", family.repeat(80)));
+        assert_eq!(quote(&"e\u{301}".repeat(80), 80), "e\u{301}".repeat(80));
+        assert_eq!(quote("one two  three", 4), "one…");
+        assert_eq!(
+            quote("\"Rex\"\n\tsays \u{1b}[31mwoof\u{1b}[0m ", 80),
+            "\"Rex\" says woof"
+        );
     }
 
     #[test]

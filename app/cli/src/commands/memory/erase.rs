@@ -14,6 +14,8 @@ use crate::text;
 
 /// So many parts of a preview are printed of each sort.
 const MOST_SHOWN: usize = 30;
+/// So many characters of what somebody said are printed.
+const QUOTED: usize = 80;
 
 /// How to go about it.
 #[derive(Debug, Default)]
@@ -101,12 +103,37 @@ pub(in crate::commands) async fn run(
         show(&preview, output);
         params.seen = Some(seen(&preview));
     }
-    confirm(output, wishes.yes, "Erase all this for good?")?;
+    if wishes.yes {
+        for part in preview
+            .memories
+            .iter()
+            .filter(|part| part.ticked && part.memory.pinned)
+        {
+            output.note(&format!("Memory {} was pinned.", short(part.memory.id)));
+        }
+    }
+    confirm(output, wishes.yes, &question(&preview))?;
     let receipt = client.call::<Erase>(params).await?;
     if output.json {
         return output.value(&receipt);
     }
     show_receipt(&receipt, output)
+}
+
+/// What is asked before anything goes: what was pinned was to be kept whatever happens.
+fn question(preview: &ErasePreview) -> String {
+    let ticked = preview.memories.iter().filter(|part| part.ticked);
+    match ticked.filter(|part| part.memory.pinned).count() {
+        0 => "Erase all this for good?".to_owned(),
+        pinned => format!(
+            "Erase all this for good, {} among it?",
+            if pinned == 1 {
+                "a pinned memory".to_owned()
+            } else {
+                format!("{} pinned memories", text::count(pinned as u64))
+            }
+        ),
+    }
 }
 
 /// What the person has before their eyes when they are asked.
@@ -187,9 +214,10 @@ pub(in crate::commands) fn show(preview: &ErasePreview, output: &Output) {
             EraseReason::Source | EraseReason::Answer => " (came from there alone)",
         };
         output.note(&format!(
-            "  memory   {}  {}{why}",
+            "  memory   {}  {}{}{why}",
             short(part.memory.id),
-            text::one_line(&part.memory.text, 100)
+            if part.memory.pinned { "(pinned) " } else { "" },
+            text::quote(&part.memory.text, QUOTED)
         ));
     }
     more(preview.memories.len(), "memories", output);
@@ -204,7 +232,7 @@ pub(in crate::commands) fn show(preview: &ErasePreview, output: &Output) {
             &part.message.to_string()[..8],
             who,
             text::ago(part.at_ms, now),
-            text::one_line(&part.text, 80)
+            text::quote(&part.text, QUOTED)
         ));
     }
     more(preview.turns.len(), "messages", output);
@@ -212,7 +240,7 @@ pub(in crate::commands) fn show(preview: &ErasePreview, output: &Output) {
         output.note(&format!(
             "  chat     {}  {} ({})",
             crate::commands::short(part.chat),
-            text::one_line(&part.title, 60),
+            text::quote(&part.title, QUOTED),
             text::counted(part.messages, "message")
         ));
     }
@@ -265,4 +293,40 @@ pub(super) fn erased(receipt: &EraseReceipt) -> String {
         parts.push(text::counted(receipt.biography_sentences, "sentence"));
     }
     parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_names_what_was_pinned() {
+        let part = |pinned: bool, ticked: bool| {
+            serde_json::json!({"why": "asked", "ticked": ticked, "memory": {
+                "id": "00000000000000000000000000000001", "text": "x", "kind": "event", "confidence": 1.0, "sensitive": false,
+                "valid_from_ms": null, "valid_to_ms": null, "created_at_ms": 0, "updated_at_ms": 0,
+                "status": {"state": "active"}, "origin": "stated", "use_count": 0, "last_used_at_ms": null,
+                "pinned": pinned, "sources": [],
+            }})
+        };
+        for (pinned, expected) in [
+            (
+                &[part(false, true), part(true, false)][..],
+                "Erase all this for good?",
+            ),
+            (
+                &[part(true, true), part(false, true)],
+                "Erase all this for good, a pinned memory among it?",
+            ),
+            (
+                &[part(true, true), part(true, true)],
+                "Erase all this for good, 2 pinned memories among it?",
+            ),
+        ] {
+            let preview = serde_json::json!({
+                "memories": pinned, "turns": [], "chats": [], "spared": [], "biography_sentences": 0,
+            });
+            assert_eq!(question(&serde_json::from_value(preview).unwrap()), expected);
+        }
+    }
 }
