@@ -211,7 +211,7 @@ pub(crate) enum Chats {
     ///
     /// A line is {"chat": "…", "turn": "…", "speaker": "…", "time": "2024-05-01T10:00:00Z", "text": "…", "caption": "…"};
     /// time and caption may be absent. Speakers are user and assistant, or names: the first is you. A bad line refuses
-    /// the whole file.
+    /// the whole file. Lines such as {"role": "user", "content": "…"}, without a chat, are one chat, in their order.
     #[command(verbatim_doc_comment)]
     Import {
         /// The file; `-` is standard input
@@ -317,7 +317,7 @@ pub(crate) enum Memory {
         /// Only pinned ones
         #[arg(long)]
         pinned: bool,
-        /// At most so many
+        /// At most so many (1 to 1000)
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: u32,
         /// Leave out so many
@@ -334,7 +334,7 @@ pub(crate) enum Memory {
         /// What to look for
         #[arg(required = true)]
         words: Vec<String>,
-        /// At most so many
+        /// At most so many (1 to 1000)
         #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
         limit: u32,
     },
@@ -406,7 +406,7 @@ pub(crate) enum Memory {
     Receipts {
         /// One receipt's identifier, or the beginning of it
         receipt: Option<String>,
-        /// At most so many
+        /// At most so many (1 to 1000)
         #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "receipt")]
         limit: u32,
         /// Leave out so many
@@ -427,7 +427,7 @@ pub(crate) enum Memory {
         #[arg(long, value_enum, default_value_t = MemoryForm::Auto)]
         format: MemoryForm,
     },
-    /// Remember nothing and look at nothing remembered, until `resume`
+    /// Remember nothing but what you `add`, and look at nothing remembered, until `resume`
     Pause,
     /// Go on after `pause`
     Resume,
@@ -498,7 +498,7 @@ pub(crate) struct Recall {
     /// What to look through
     #[arg(long, value_enum, default_value_t = Over::Facts)]
     pub(crate) over: Over,
-    /// At most so many for each question
+    /// At most so many for each question (1 to 1000)
     #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
     pub(crate) limit: u32,
     /// Only in this chat, and in what was drawn from it; may be given again

@@ -54,13 +54,14 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
                 pinned: pin,
             };
             let kept = client.call::<Add>(draft).await?;
-            show_kept(
-                client,
-                &kept,
-                if kept.known { "Known already" } else { "Kept" },
-                output,
-            )
-            .await
+            let done = if kept.known { "Known already" } else { "Kept" };
+            show_kept(client, &kept, done, output).await?;
+            if kept.paused {
+                output.note(
+                    "Memory is paused; this was kept all the same, as you asked for it. Go on with: hearth memory resume",
+                );
+            }
+            Ok(())
         }
         Args::List {
             kind,
@@ -171,9 +172,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             receipt: Some(receipt),
             ..
         } => receipts::show(client, &receipt, output).await,
-        Args::Export { output: file } => {
-            save(client.stream::<Export>(Empty {}), file.as_deref(), output).await
-        }
+        Args::Export { output: file } => save::<Export>(client, Empty {}, file.as_deref(), output).await,
         Args::Import { file, format } => {
             let params = ImportParams {
                 source: source(&file)?,
@@ -363,7 +362,7 @@ fn say_paused(paused: bool, output: &Output) -> Result<(), Failure> {
         return output.value(&json!({ "paused": paused }));
     }
     output.line(if paused {
-        "Memory is paused: nothing is remembered, and nothing remembered is looked at."
+        "Memory is paused: nothing is remembered but what you add yourself, and nothing remembered is looked at."
     } else {
         "Memory goes on."
     })
