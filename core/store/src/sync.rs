@@ -2,7 +2,8 @@
 //!
 //! **What changed** is noted by triggers of SQLite, in the transaction that changes it ([`capture`](self)): every way of
 //! writing is covered, also those that are written later, and none can forget it. They exist only while sync runs, so that a
-//! profile without an account pays nothing. The chats that are incognito aren't in the store at all; which settings belong
+//! profile without an account pays nothing; noting costs a message or memory 15 to 20 µs of some 400 (`measure_noting`, medians on
+//! two busy cores). The chats that are incognito aren't in the store at all; which settings belong
 //! to the device alone is said in one place, [`SYNCED_SETTINGS`] and [`DEVICE_SETTINGS`].
 //!
 //! **A local change** becomes a document like this: [`Store::dirty`] names it, [`Store::sync_content`] says what it is
