@@ -209,6 +209,10 @@ fn without_a_mark_the_id_may_come_back() {
         panic!("it stays")
     };
     assert_eq!(waits.status, MemoryStatus::Superseded { by: Some(fact) });
+    // The same handles never again.
+    other.take(&sent);
+    assert!(other.memory(fact).is_none() && other.chat_content(talk).is_none());
+    assert!(!other.holds("secretcanary"));
     let mut anew = sent;
     anew.retain(|write| write.document.item.kind != SyncKind::Settings);
     for (number, write) in (0u8..).zip(&mut anew) {
