@@ -20,6 +20,7 @@ mod erasure;
 mod gate;
 mod keychain;
 mod outbox;
+mod pump;
 mod receive;
 mod record;
 mod recover;
@@ -39,7 +40,7 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{AccountId, DeviceId, DeviceKeys, Handle, Hash, LogId, Signature, VerifyKey};
 use hearth_protocol::message::Priority;
 
-pub use disk::{Journal, JournalError, MemoryJournal, Record};
+pub use disk::{Journal, JournalError, MemoryJournal, Record, Rows};
 pub use erasure::StillMissing;
 pub use keychain::Keychain;
 pub use record::space;
@@ -502,7 +503,7 @@ impl Device {
     ) -> Result<Vec<Output>, DeviceError> {
         let mut turn = Turn::new(self, now_ms, random, journal);
         turn.take(input)?;
-        turn.finish()
+        Ok(turn.finish())
     }
 
     /// The account.

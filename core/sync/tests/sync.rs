@@ -1,11 +1,17 @@
 //! Devices and a server, joined: what one writes the others have, what one erases nobody has.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod world;
 
 use hearth_protocol::control::RevokeReason;
 use hearth_sync::device::{Input, Link, Notice};
 use world::{Faults, World};
+
+/// Seeds to run; `SEEDS` says how many.
+fn seeds(first: u64, usual: u64) -> std::ops::Range<u64> {
+    let wanted = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok());
+    first..first + wanted.unwrap_or(usual)
+}
 
 /// Two devices of one account, online and at rest.
 fn pair(seed: u64) -> World {
@@ -244,7 +250,7 @@ fn a_server_from_a_backup_revives_nothing_and_is_filled_up() {
     world.edit(0, kept, b"one");
     world.edit(1, gone, b"secret");
     world.settle(5_000);
-    let backup = world.relay.store().clone();
+    let backup = world.relays[0].store().clone();
     world.edit(1, kept, b"two");
     world.settle(5_000);
     world.erase(0, gone);
@@ -260,6 +266,80 @@ fn a_server_from_a_backup_revives_nothing_and_is_filled_up() {
     world.assert_gone(&gone);
     world.assert_converged();
     assert_eq!(world.nodes[third].disk.documents[&kept].len(), 2);
+    world.assert_honest();
+}
+
+#[test]
+fn two_devices_meet_without_the_server() {
+    let mut world = pair(11);
+    let handle = world.handle();
+    world.edit(0, handle, b"known to all");
+    world.settle(5_000);
+    let peer = world.serve(1);
+    world.offline(0);
+    world.offline(1);
+    let gone = world.handle();
+    world.edit(0, gone, b"soon gone");
+    world.edit(0, handle, b"from 0");
+    world.edit(1, handle, b"from 1");
+    world.call(0, peer);
+    world.call(1, peer);
+    world.settle(60_000);
+    world.assert_converged();
+    assert_eq!(world.nodes[1].disk.documents[&handle].len(), 3);
+    world.erase(1, gone);
+    world.settle(60_000);
+    world.assert_gone(&gone);
+    let erasure = &world.device(0).status(world.now).erasures[0];
+    assert!(erasure.receipts.is_empty(), "no server has confirmed");
+    world.call(0, 0);
+    world.call(1, 0);
+    world.settle(60_000);
+    world.assert_converged();
+    let erasure = &world.device(0).status(world.now).erasures[0];
+    assert_eq!(erasure.receipts.len(), 1, "{erasure:#?}");
+    world.assert_honest();
+}
+
+#[test]
+fn many_small_edits_are_drawn_together() {
+    let mut world = pair(12);
+    let handle = world.handle();
+    for number in 0..150u32 {
+        let node = (number % 2) as usize;
+        world.edit(node, handle, &number.to_be_bytes());
+        world.settle(50);
+    }
+    world.settle(10_000);
+    world.assert_converged();
+    let live = |world: &World, node: usize| {
+        let records = world.nodes[node].disk.journal.records();
+        records
+            .filter(|(space, _, _)| *space == hearth_sync::device::space::LIVE)
+            .count()
+    };
+    assert!(live(&world, 0) < 100, "{} envelopes are alive", live(&world, 0));
+    assert_eq!(live(&world, 0), live(&world, 1));
+    let third = world.enrol(1);
+    world.settle(1_000);
+    world.online(third);
+    world.settle(10_000);
+    world.assert_converged();
+    assert_eq!(world.nodes[third].disk.documents[&handle].len(), 150);
+    world.assert_honest();
+}
+
+#[test]
+fn a_document_larger_than_an_envelope_goes_in_pieces() {
+    let mut world = pair(13);
+    let handle = world.handle();
+    for number in 0..3u8 {
+        world.edit(0, handle, &vec![number; 900_000]);
+    }
+    world.edit(0, handle, &vec![9; 1_100_000]);
+    world.settle(10_000);
+    world.assert_converged();
+    assert_eq!(world.nodes[1].disk.documents[&handle].len(), 4);
     world.assert_honest();
 }
 
@@ -313,7 +393,7 @@ fn live(seed: u64, faults: Faults) -> World {
 
 #[test]
 fn lives_without_faults_converge() {
-    for seed in 100..110 {
+    for seed in seeds(100, 10) {
         println!("seed {seed}");
         let world = live(seed, Faults::default());
         world.assert_converged();
@@ -323,7 +403,7 @@ fn lives_without_faults_converge() {
 
 #[test]
 fn lives_with_broken_connections_converge() {
-    for seed in 200..220 {
+    for seed in seeds(200, 20) {
         println!("seed {seed}");
         let faults = Faults {
             lose_connection: 30,
@@ -337,7 +417,7 @@ fn lives_with_broken_connections_converge() {
 
 #[test]
 fn lives_with_crashes_converge() {
-    for seed in 300..320 {
+    for seed in seeds(300, 20) {
         println!("seed {seed}");
         let faults = Faults {
             lose_connection: 60,

@@ -311,7 +311,8 @@ impl<S: Store> Push<'_, S> {
         outcome?;
         let told = self.session.control >= self.loaded.control.number()
             && self.session.statements_sent >= self.loaded.row.statements
-            && self.session.table_sent == self.loaded.row.table;
+            // A peer that was only just put in has none to tell of.
+            && (self.session.table_sent == self.loaded.row.table || self.loaded.row.table == Hash::ZERO);
         if done && told && !self.session.complete {
             self.session.complete = true;
             let vector = self.loaded.vector();

@@ -22,7 +22,7 @@ use super::{DeviceError, Input, Notice, Peer, Suspicion};
 
 impl Turn<'_> {
     /// A command of the user that becomes an entry, now or when a server is there.
-    pub(super) fn command(&mut self, input: Input) -> Result<(), DeviceError> {
+    pub(super) fn command(&mut self, input: Input) {
         let action = match input {
             Input::Enrol {
                 keys,
@@ -42,17 +42,16 @@ impl Turn<'_> {
             Input::ChangeServer(server) => Action::ServerChange(Box::new(ServerChange { server })),
             Input::Rotate => {
                 self.d.state.rotate_at = self.now;
-                return Ok(());
+                return;
             }
             Input::NewPhrase { recovery, old } => {
                 self.d.phrase = Some((recovery, old));
-                return Ok(());
+                return;
             }
-            _ => return Ok(()),
+            _ => return,
         };
         let number = self.next_number();
         self.disk.put(space::INTENT, &number.to_be_bytes(), &action);
-        Ok(())
     }
 
     /// Writes an entry of the history down.
@@ -83,7 +82,7 @@ impl Turn<'_> {
                 }
             }
             Action::Revoke(_) | Action::Recover(_) | Action::Unite(_) => self.membership_fell()?,
-            Action::Epoch(_) => self.epoch_changed()?,
+            Action::Epoch(_) => self.epoch_changed(),
             Action::ServerChange(change) => self.notice(Notice::Moved(change.server.clone())),
             Action::Genesis(_) | Action::Phrase(_) => {}
         }
@@ -104,7 +103,7 @@ impl Turn<'_> {
             if device == self.d.me {
                 self.d.state.revoked = true;
                 self.notice(Notice::Revoked);
-                self.close = Some(None);
+                self.end(None);
                 return Ok(());
             }
             self.notice(Notice::ShutOut(device));
@@ -176,7 +175,7 @@ impl Turn<'_> {
         Some(self.d.account.devices().get(&device)?.keys.log)
     }
 
-    pub(super) fn control_part(&mut self, part: ControlPart) -> Result<(), DeviceError> {
+    pub(super) fn control_part(&mut self, part: &ControlPart) -> Result<(), DeviceError> {
         let account = self.account();
         for entry in part.entries.iter() {
             let number = entry.statement.number;
@@ -193,7 +192,7 @@ impl Turn<'_> {
                     Err(ControlError::NotNext) => self.branch(entry),
                     Err(_) => {
                         self.notice(Notice::Tampered);
-                        self.close = Some(None);
+                        self.end(None);
                         return Ok(());
                     }
                 },
@@ -201,7 +200,7 @@ impl Turn<'_> {
             }
         }
         if let Some(wraps) = &part.wraps {
-            self.take_wraps(wraps)?;
+            self.take_wraps(wraps);
         }
         if part
             .entries
@@ -240,11 +239,12 @@ impl Turn<'_> {
         if session.unproved.is_some() && !self.prove(target)? {
             return Ok(());
         }
-        if self.close.is_some() {
+        if self.ends {
             return Ok(());
         }
         let Some((number, control)) = target else {
-            return self.settled();
+            self.settled();
+            return Ok(());
         };
         if forked {
             return self.unite(number);
@@ -268,10 +268,11 @@ impl Turn<'_> {
             return Ok(());
         }
         self.push_entries(number)?;
-        self.settled()
+        self.settled();
+        Ok(())
     }
 
-    fn settled(&mut self) -> Result<(), DeviceError> {
+    fn settled(&mut self) {
         if let Some(session) = self.session() {
             session.stage = session.stage.max(Stage::Gate);
         }
@@ -280,9 +281,8 @@ impl Turn<'_> {
                 code: ErrorCode::UnknownDevice,
                 retry_after_ms: 0,
             });
-            self.close = Some(None);
+            self.end(None);
         }
-        Ok(())
     }
 
     /// Sends the entries that the other side lacks.
@@ -349,7 +349,7 @@ impl Turn<'_> {
         let welcome = session.unproved.take();
         if !leads {
             self.notice(Notice::Suspicion(Suspicion::Control));
-            self.close = Some(None);
+            self.end(None);
             return Ok(false);
         }
         if let Some(welcome) = welcome {
@@ -388,13 +388,14 @@ impl Turn<'_> {
                 session.branch.clear();
             }
             self.push_entries(first.statement.number.saturating_sub(1))?;
-            return self.settled();
+            self.settled();
+            return Ok(());
         }
         let mut entries: Vec<ControlEntry> = self.d.history.iter().take(fork).cloned().collect();
         entries.extend(theirs.iter().cloned());
         let Ok(state) = Account::replay(&entries) else {
             self.notice(Notice::Tampered);
-            self.close = Some(None);
+            self.end(None);
             return Ok(());
         };
         let brings_ours_in = theirs.iter().any(|entry| {
@@ -408,7 +409,7 @@ impl Turn<'_> {
         if state.member(&self.d.me).is_none() {
             // Shut out in a branch that nobody who knew ours has joined: not believed, shown.
             self.notice(Notice::Suspicion(Suspicion::Control));
-            self.close = Some(None);
+            self.end(None);
             return Ok(());
         }
         let losing: Vec<_> = ours
@@ -466,7 +467,8 @@ impl Turn<'_> {
             session.wraps_asked = false;
         }
         self.membership_fell()?;
-        self.epoch_changed()
+        self.epoch_changed();
+        Ok(())
     }
 
     /// Sends an entry that was made here.
@@ -657,7 +659,13 @@ impl Turn<'_> {
                 self.notice(Notice::Dropped);
                 self.ask_control();
             }
-            // An acknowledgement with the newer key is on its way; the rest passes by waiting.
+            // An acknowledgement with a newer key is on its way, or the server has lost the one that is known here.
+            ErrorCode::AgreementStale => {
+                for statement in self.newest_epoch_acks()? {
+                    self.ask_statement(0, statement);
+                }
+            }
+            // Passes by waiting.
             _ => {}
         }
         Ok(())

@@ -35,6 +35,9 @@ impl std::fmt::Debug for Record {
 #[error("the journal can't be read: {0}")]
 pub struct JournalError(pub String);
 
+/// Keys and values of a space.
+pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The machine's records on disk, as they are after every write of earlier steps: an ordered map
 /// `(space, key) → value`. It holds document keys: keep it in the encrypted database.
 pub trait Journal {
@@ -48,7 +51,7 @@ pub trait Journal {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, JournalError>;
+    ) -> Result<Rows, JournalError>;
 }
 
 /// A journal in memory, for tests and the simulator.
@@ -86,7 +89,7 @@ impl Journal for MemoryJournal {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, JournalError> {
+    ) -> Result<Rows, JournalError> {
         Ok(range(&self.0, space, prefix, after)
             .take(limit)
             .map(|(key, value)| (key.to_vec(), value.clone()))
@@ -159,7 +162,7 @@ impl<'a> Disk<'a> {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DeviceError> {
+    ) -> Result<Rows, DeviceError> {
         let mut found = BTreeMap::new();
         let mut from = after.map(<[u8]>::to_vec);
         loop {

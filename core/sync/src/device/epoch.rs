@@ -112,10 +112,10 @@ impl Turn<'_> {
     }
 
     /// The control log has a new epoch.
-    pub(super) fn epoch_changed(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn epoch_changed(&mut self) {
         let account = self.account();
         let Some((_, epoch)) = self.d.account.epoch().map(|(id, epoch)| (id, epoch.clone())) else {
-            return Ok(());
+            return;
         };
         self.d.granted.clear();
         self.disk.delete(space::WRAPS, ONLY);
@@ -139,7 +139,7 @@ impl Turn<'_> {
         if let Some(session) = self.session() {
             session.wraps_asked = false;
         }
-        self.settle_epoch()
+        self.settle_epoch();
     }
 
     fn epoch_opened(&mut self, key: EpochKey) {
@@ -157,22 +157,22 @@ impl Turn<'_> {
     }
 
     /// Takes the wraps of the running epoch, if they are those that its entry names.
-    pub(super) fn take_wraps(&mut self, wraps: &EpochWraps) -> Result<bool, DeviceError> {
+    pub(super) fn take_wraps(&mut self, wraps: &EpochWraps) {
         let account = self.account();
         let Some((_, epoch)) = self.d.account.epoch() else {
-            return Ok(false);
+            return;
         };
         if wraps_hash(&account, wraps) != epoch.wraps {
-            return Ok(false);
+            return;
         }
         let epoch = epoch.clone();
         self.disk.put(space::WRAPS, ONLY, wraps);
         if self.epoch_key().is_some() {
-            return Ok(true);
+            return;
         }
         let me = self.d.me;
         let Some(wrap) = wraps.devices.get(&me) else {
-            return Ok(true);
+            return;
         };
         // A key that was destroyed: somebody grants the epoch to the present one.
         if let Some(private) = self.d.keys.private(&wrap.to)
@@ -180,7 +180,6 @@ impl Turn<'_> {
         {
             self.epoch_opened(key);
         }
-        Ok(true)
     }
 
     /// Asks for the wraps when the running epoch's key isn't here.
@@ -271,14 +270,14 @@ impl Turn<'_> {
     }
 
     /// Says that the running epoch is taken on, once its key and its table are here: what opened the ones before goes.
-    pub(super) fn settle_epoch(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn settle_epoch(&mut self) {
         let running = self.running();
         let Some((id, _)) = self.epoch_key() else {
             self.want_epoch_key();
-            return Ok(());
+            return;
         };
         if self.d.table_epoch != running {
-            return Ok(());
+            return;
         }
         if self.d.keys.epochs.iter().any(|key| key.number < running) {
             self.d.keys.epochs.retain(|key| key.number >= running);
@@ -290,7 +289,7 @@ impl Turn<'_> {
             .get(&self.d.me)
             .is_some_and(|number| *number >= running)
         {
-            return Ok(());
+            return;
         }
         self.d.keys.agreement.push(Secret::random(self.random));
         self.keychain = true;
@@ -305,7 +304,6 @@ impl Turn<'_> {
         let signed = self.d.signer.sign_statement(&account, ack);
         self.keep_epoch_ack(&signed);
         self.unsent(&AnyStatement::EpochAck(signed));
-        Ok(())
     }
 
     /// The server has this device's acknowledgement: the agreement keys before it go.

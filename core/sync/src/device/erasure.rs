@@ -24,6 +24,7 @@ const MAX_SENDING: usize = 64;
 
 /// An erasure, as far as it has to be in memory.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools)] // Facts that don't depend on each other.
 pub(super) struct Known {
     pub(super) log: LogId,
     pub(super) number: u64,
@@ -205,7 +206,7 @@ impl Turn<'_> {
         fresh.sort_unstable();
         fresh.dedup();
         if self.own_log().is_none() {
-            self.open_log()?;
+            self.open_log();
         }
         let Some((log, _)) = self.own_log() else {
             return Ok(());
@@ -383,7 +384,7 @@ impl Turn<'_> {
     }
 
     /// Erasures of the other side.
-    pub(super) fn erasures(&mut self, part: ErasePart) -> Result<(), DeviceError> {
+    pub(super) fn erasures(&mut self, part: &ErasePart) -> Result<(), DeviceError> {
         let account = self.account();
         let mut whole = true;
         for erase in part.erasures.iter() {
@@ -509,20 +510,19 @@ impl Turn<'_> {
     }
 
     /// A server says that it has erased.
-    pub(super) fn receipt(&mut self, receipt: Signed<Receipt>) -> Result<(), DeviceError> {
+    pub(super) fn receipt(&mut self, receipt: &Signed<Receipt>) {
         let account = self.account();
         let server = self
             .servers()
             .into_iter()
-            .find(|key| genuine(&receipt, &account, Some(key)));
+            .find(|key| genuine(receipt, &account, Some(key)));
         let id = receipt.statement.erase;
         if let (Some(server), Some(known)) = (server, self.d.erased.get_mut(&id)) {
             known.receipts.insert(server);
             let key = [id.as_ref(), server.as_ref()].concat();
-            self.disk.put(space::RECEIPT, &key, &receipt);
+            self.disk.put(space::RECEIPT, &key, receipt);
             self.look_complete(&id);
         }
-        Ok(())
     }
 
     /// The keys of every server that the control log names, oldest first.

@@ -78,22 +78,21 @@ impl Turn<'_> {
     }
 
     /// The roots differ after everything: ids are compared.
-    pub(super) fn compare_erasures(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn compare_erasures(&mut self) {
         let Some(session) = self.session() else {
-            return Ok(());
+            return;
         };
         if session.compared_ids {
             self.notice(Notice::Refused {
                 code: ErrorCode::GateClosed,
                 retry_after_ms: 0,
             });
-            self.close = Some(None);
-            return Ok(());
+            self.end(None);
+            return;
         }
         session.compared_ids = true;
         session.their_erasures.clear();
         self.ask_ids(0);
-        Ok(())
     }
 
     fn ask_ids(&mut self, from: u64) {

@@ -52,19 +52,19 @@ impl Turn<'_> {
                 }
                 for change in changes {
                     let what = Piecemeal::Change(change.try_into()?);
-                    self.wait(Waiting { handle, kind, what });
+                    self.wait(&Waiting { handle, kind, what });
                 }
             }
             LocalContent::Snapshot { heads, document } => {
-                self.changed_whole(handle, kind, heads, document)?
+                self.changed_whole(handle, kind, heads, document)?;
             }
         }
         Ok(())
     }
 
-    fn wait(&mut self, waiting: Waiting) {
+    fn wait(&mut self, waiting: &Waiting) {
         let number = self.next_number();
-        self.disk.put(space::OUTBOX, &number.to_be_bytes(), &waiting);
+        self.disk.put(space::OUTBOX, &number.to_be_bytes(), waiting);
         self.d
             .outbox
             .insert(number, (waiting.handle, waiting.what.size()));
@@ -101,7 +101,7 @@ impl Turn<'_> {
                     count,
                     bytes: bytes.to_vec().try_into()?,
                 };
-                self.wait(Waiting { handle, kind, what });
+                self.wait(&Waiting { handle, kind, what });
             }
             Vec::new()
         };
@@ -110,7 +110,7 @@ impl Turn<'_> {
             heads,
             document: whole.try_into()?,
         };
-        self.wait(Waiting { handle, kind, what });
+        self.wait(&Waiting { handle, kind, what });
         Ok(())
     }
 
@@ -198,15 +198,15 @@ impl Turn<'_> {
     }
 
     /// Opens the first log, and says once in a session that numbers may be given out.
-    pub(super) fn publish(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn publish(&mut self) {
         if self.d.state.doubtful || self.d.account.member(&self.d.me).is_none() {
-            return Ok(());
+            return;
         }
         if self.d.state.log.is_none() {
-            self.open_log()?;
+            self.open_log();
         }
         let Some(log) = self.d.state.log else {
-            return Ok(());
+            return;
         };
         let open = self.log_is_open();
         if let Some(session) = self.d.session.as_mut()
@@ -218,7 +218,6 @@ impl Turn<'_> {
             session.sending.entry(log).or_insert(1);
             self.asides.push(Output::Publish { log });
         }
-        Ok(())
     }
 
     /// The user says that this device, or the server, was restored: a new log, and what may be lost is written again.
@@ -250,16 +249,16 @@ impl Turn<'_> {
             self.drop_waiting(&handle);
             self.need(&handle, self.now);
         }
-        self.open_log()?;
+        self.open_log();
         if self.d.session.is_some() {
-            self.close = Some(None);
+            self.end(None);
         }
         Ok(())
     }
 
     /// What the other side lacks of any log, after it has said what it has.
     pub(super) fn plan_refill(&mut self, theirs: &VersionVector) -> Result<(), DeviceError> {
-        let own = self.d.state.log;
+        let (own, home) = (self.d.state.log, self.at_home());
         let mut openings = Vec::new();
         for (log, state) in &self.d.logs {
             let have = theirs.get(log).map_or(0, |head| head.seq);
@@ -269,13 +268,18 @@ impl Turn<'_> {
             if theirs.get(log).is_some() {
                 session.opened.insert(*log);
             }
-            if Some(*log) == own || state.stored.seq <= have {
+            let mine = Some(*log) == own;
+            // What the account's server lacks of the own log waits among the unsent.
+            if mine && home {
                 continue;
             }
-            session.confirmed.insert(*log, have);
-            session.sending.insert(*log, have + 1);
-            if !session.opened.contains(log) {
+            // A peer that the account's server isn't may lack what that server has had for long.
+            if !session.opened.contains(log) && (mine || state.stored.seq > have) {
                 openings.push(state.open.clone());
+            }
+            if !mine && state.stored.seq > have {
+                session.confirmed.insert(*log, have);
+                session.sending.insert(*log, have + 1);
             }
         }
         for open in openings {
@@ -285,9 +289,9 @@ impl Turn<'_> {
     }
 
     /// Begins again behind what is confirmed, after a batch was refused.
-    pub(super) fn resend(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn resend(&mut self) {
         let Some(session) = self.d.session.as_mut() else {
-            return Ok(());
+            return;
         };
         session.resent += 1;
         session.unconfirmed.clear();
@@ -296,13 +300,12 @@ impl Turn<'_> {
                 code: ErrorCode::WrongLink,
                 retry_after_ms: 0,
             });
-            self.close = Some(None);
-            return Ok(());
+            self.end(None);
+            return;
         }
         for (log, next) in &mut session.sending {
             *next = session.confirmed.get(log).copied().unwrap_or(0) + 1;
         }
-        Ok(())
     }
 
     /// Sends what is sealed and not sent, then seals what waits.
@@ -594,7 +597,7 @@ impl Turn<'_> {
         self.disk.put(space::DOCUMENT, &handle.0, &document);
         if fresh {
             let reference = key_ref(&account, &handle, generation, key.expose());
-            self.add_key(&handle, generation, &reference, key)?;
+            self.add_key(&handle, generation, reference, key)?;
         }
         self.d.state.announced = raised(&self.d.state.announced, erased.iter().copied());
         if let Some(state) = self.d.logs.get_mut(log) {

@@ -47,7 +47,7 @@ impl Turn<'_> {
             // Only whoever starts from a checkpoint is sent these, and nothing here asks for it yet.
             Ok(Batch::Detached(_)) => Ok(()),
             Err(_) => {
-                self.close = Some(Some(ErrorCode::Malformed));
+                self.end(Some(ErrorCode::Malformed));
                 Ok(())
             }
         }
@@ -378,7 +378,7 @@ impl Turn<'_> {
     /// The key of an envelope: known, or brought in by it under an epoch whose key is here.
     fn key_for(&mut self, envelope: &Envelope) -> Result<Option<Secret>, DeviceError> {
         let fields = &envelope.sealed.fields;
-        if let Some(key) = self.document_key(&fields.handle, fields.generation, &fields.key)? {
+        if let Some(key) = self.document_key(&fields.handle, fields.generation, fields.key)? {
             return Ok(Some(key));
         }
         let Some(new_key) = &fields.new_key else {
@@ -389,7 +389,7 @@ impl Turn<'_> {
         };
         match new_document_key(&self.account(), envelope, &epoch) {
             Ok(Some(key)) => {
-                self.add_key(&fields.handle, fields.generation, &fields.key, &key)?;
+                self.add_key(&fields.handle, fields.generation, fields.key, &key)?;
                 Ok(Some(key))
             }
             _ => Ok(None),

@@ -92,6 +92,7 @@ stored! {
 
 stored! {
     /// The machine's own state that has no record of its own.
+    #[derive(Default)]
     pub(crate) struct State {
         /// The account exists at its server.
         opened: bool,
@@ -125,28 +126,6 @@ stored! {
     }
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            opened: false,
-            invitation: Default::default(),
-            log: None,
-            erase_number: 0,
-            announced: EraseSet::default(),
-            heartbeat: 0,
-            heartbeat_at: 0,
-            counter: 0,
-            dirty: Set::default(),
-            dirty_since: 0,
-            rotate_at: 0,
-            expected: None,
-            doubtful: false,
-            checkpoint: None,
-            revoked: false,
-        }
-    }
-}
-
 stored! {
     /// A log.
     pub(crate) struct Log {
@@ -175,6 +154,7 @@ stored! {
 
 stored! {
     /// What is known of a document.
+    #[derive(Default)]
     pub(crate) struct Document {
         /// Merged from other logs since the own log's last envelope of it: log → number.
         merged: Positions,
@@ -182,16 +162,6 @@ stored! {
         covered: Positions,
         /// Envelopes of it that are alive.
         live: u64,
-    }
-}
-
-impl Default for Document {
-    fn default() -> Self {
-        Self {
-            merged: Positions::default(),
-            covered: Positions::default(),
-            live: 0,
-        }
     }
 }
 

@@ -9,12 +9,12 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
 use hearth_protocol::id::{Hash, InstanceToken, LogId, VerifyKey};
 use hearth_protocol::message::{
-    Acked, Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame,
-    Welcome, session_id,
+    Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame, Welcome,
+    session_id,
 };
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::statement::AnyStatement;
-use hearth_protocol::vector::{Positions, VersionVector, vector_digest};
+use hearth_protocol::vector::{VersionVector, vector_digest};
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
 use super::record::{Server, space};
@@ -23,12 +23,6 @@ use super::{DeviceError, Notice, Peer};
 
 /// Clocks that differ by more are shown.
 const CLOCK_SKEW_MS: u64 = 24 * 60 * 60 * 1_000;
-/// How long what was announced may take before it is asked for again.
-const MISSING_AFTER_MS: u64 = 30_000;
-/// Erasures whose confirmations are asked for in one session.
-const MAX_CONFIRMATIONS: usize = 64;
-/// At most one acknowledgement in this time.
-const ACK_INTERVAL_MS: u64 = 200;
 
 /// How far a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,17 +71,18 @@ pub(super) enum Asked {
 }
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // Facts that don't depend on each other.
 pub(super) struct Session {
     pub(super) peer: Peer,
-    exporter: [u8; 32],
+    pub(super) exporter: [u8; 32],
     /// The key that proves the other side; none while only the control log will say it.
     pub(super) key: Option<VerifyKey>,
-    next: u32,
+    pub(super) next: u32,
     pub(super) asked: BTreeMap<u32, Asked>,
     pub(super) stage: Stage,
     /// What `Hello` said: the other side goes by it, whatever has changed here since.
-    said_root: Hash,
-    said_vector: Hash,
+    pub(super) said_root: Hash,
+    pub(super) said_vector: Hash,
     pub(super) ahead: Option<Ahead>,
     /// A welcome whose proof can't be checked before the control log is here.
     pub(super) unproved: Option<Box<Welcome>>,
@@ -114,28 +109,28 @@ pub(super) struct Session {
     pub(super) complete: bool,
     pub(super) vector_said: bool,
     /// What `Complete` has named: streams may still be on their way.
-    target: Option<VersionVector>,
+    pub(super) target: Option<VersionVector>,
     /// When what is missing of it is asked for; 0: nothing is.
-    missing_at: u64,
+    pub(super) missing_at: u64,
     /// Something that came early had no room.
     pub(super) dropped: bool,
     /// Erasures whose confirmations were asked for.
-    confirmations_asked: bool,
+    pub(super) confirmations_asked: bool,
     /// What is stored and not acknowledged yet.
     pub(super) unacked: BTreeMap<LogId, u64>,
     pub(super) ack_due: bool,
     /// How many statements came unasked.
-    statements: u64,
+    pub(super) statements: u64,
     /// How far the other side has each log that is sent.
     pub(super) confirmed: BTreeMap<LogId, u64>,
     pub(super) resent: u32,
     /// When batches that were turned away go again; 0: none were.
-    resend_at: u64,
+    pub(super) resend_at: u64,
     /// The erased sets differed at the greeting.
     pub(super) gate_differs: bool,
     /// An erasure came while the gate was open.
     pub(super) applied_due: bool,
-    acked_at: u64,
+    pub(super) acked_at: u64,
     /// One change of control log or registry at a time.
     pub(super) issuing: bool,
     /// Not before: after a conflict or a refusal.
@@ -176,7 +171,8 @@ impl Turn<'_> {
             Peer::Server => self.d.account.server().map(|server| server.key),
             Peer::Device(key) => Some(key),
         };
-        // What the last connection didn't answer is open again.
+        // What the last connection didn't answer is open again, and the server may have lost what it had taken.
+        self.d.granted.clear();
         for known in self.d.erased.all.values_mut() {
             known.asked = false;
         }
@@ -232,7 +228,7 @@ impl Turn<'_> {
         });
         if self.d.state.revoked {
             self.notice(Notice::Revoked);
-            self.close = Some(None);
+            self.end(None);
         } else if !self.d.state.opened && peer == Peer::Server {
             self.open_account()?;
         } else {
@@ -341,7 +337,7 @@ impl Turn<'_> {
             return Ok(());
         }
         let Ok(ReplyFrame { to, reply }) = ReplyFrame::decode(bytes) else {
-            self.close = Some(Some(ErrorCode::Malformed));
+            self.end(Some(ErrorCode::Malformed));
             return Ok(());
         };
         let asked = match self.session().and_then(|session| session.asked.get(&to).cloned()) {
@@ -380,12 +376,13 @@ impl Turn<'_> {
                 self.hello()
             }
             (Some(Asked::Hello), Reply::Welcome(welcome)) => self.welcome(*welcome),
-            (_, Reply::Welcome(_)) => Ok(()),
             (Some(asked), Reply::Accepted(_)) => self.accepted(asked),
-            (None, Reply::Accepted(_)) => Ok(()),
-            (asked, Reply::Refused(refusal)) => self.refused(asked, refusal),
-            (_, Reply::Control(part)) => self.control_part(part),
-            (_, Reply::Wraps(wraps)) => self.take_wraps(&wraps).map(|_| ()),
+            (asked, Reply::Refused(refusal)) => self.refused(asked, &refusal),
+            (_, Reply::Control(part)) => self.control_part(&part),
+            (_, Reply::Wraps(wraps)) => {
+                self.take_wraps(&wraps);
+                Ok(())
+            }
             (asked, Reply::Statements(list)) => {
                 if let (None, Some(session)) = (&asked, self.session()) {
                     session.statements += list.len() as u64;
@@ -401,7 +398,7 @@ impl Turn<'_> {
             // Nothing of the data is believed before the control log is settled and the gate is open.
             (asked, Reply::Erasures(part)) if self.stage() >= Some(Stage::Gate) => {
                 let next = part.more.then_some(part.cursor + 1);
-                self.erasures(part)?;
+                self.erasures(&part)?;
                 // What is pushed goes on by itself; what was asked for doesn't.
                 if let (Some(Asked::FetchErasures), Some(from)) = (asked, next) {
                     self.ask_erasures(from);
@@ -409,9 +406,13 @@ impl Turn<'_> {
                 Ok(())
             }
             (Some(Asked::FetchErasureIds(from)), Reply::ErasureIds(ids)) => self.erasure_ids(from, &ids),
-            (_, Reply::Registry(part)) if self.stage() == Some(Stage::Open) => self.registry_part(part),
-            (_, Reply::Stored(stored)) if self.stage() == Some(Stage::Open) => self.stored(&stored),
-            (_, Reply::Receipt(receipt)) => self.receipt(receipt),
+            (_, Reply::Registry(part)) if self.stage() == Some(Stage::Open) => self.registry_part(&part),
+            // Right behind the greeting, too: what was taken as holes and isn't acknowledged yet.
+            (_, Reply::Stored(stored)) => self.stored(&stored),
+            (_, Reply::Receipt(receipt)) => {
+                self.receipt(&receipt);
+                Ok(())
+            }
             (_, Reply::Complete(complete)) if self.stage() == Some(Stage::Open) => {
                 self.completed(complete.vector)
             }
@@ -421,7 +422,7 @@ impl Turn<'_> {
 
     fn welcome(&mut self, welcome: Welcome) -> Result<(), DeviceError> {
         if welcome.version != PROTOCOL_VERSION || welcome.version < self.d.account.min_version() {
-            self.close = Some(Some(ErrorCode::VersionTooOld));
+            self.end(Some(ErrorCode::VersionTooOld));
             return Ok(());
         }
         let Some(session) = self.session() else {
@@ -457,7 +458,7 @@ impl Turn<'_> {
         };
         if !right || !a_member {
             self.notice(Notice::FalseServer);
-            self.close = Some(None);
+            self.end(None);
             return Ok(());
         }
         let skew =
@@ -466,8 +467,12 @@ impl Turn<'_> {
             self.notice(Notice::ClockSkew(skew));
         }
         self.remember_server(|record| record.instance = welcome.instance)?;
-        self.check_own(welcome.own)?;
         let behind = self.cursor()?;
+        let lost = self.has_lost(&welcome, behind);
+        self.check_own(welcome.own)?;
+        if lost {
+            self.say_again()?;
+        }
         let Some(session) = self.session() else {
             return Ok(());
         };
@@ -493,6 +498,17 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Whether the account's server has less than it once confirmed: it was restored from a backup.
+    fn has_lost(&self, welcome: &Welcome, cursor: u64) -> bool {
+        let own = self
+            .own_log()
+            .is_some_and(|(_, state)| state.safe > 0 && welcome.own.is_none_or(|head| head.seq < state.safe));
+        let behind = welcome.ahead.as_ref().is_some_and(|ahead| {
+            ahead.control_number < self.d.account.number() || ahead.erased_cursor < cursor
+        });
+        self.at_home() && (own || behind)
+    }
+
     fn accepted(&mut self, asked: Asked) -> Result<(), DeviceError> {
         match asked {
             Asked::Applied { cursor, root } => self.gate_opened(cursor, root),
@@ -508,7 +524,10 @@ impl Turn<'_> {
                 }
                 self.adopt_update(&update)
             }
-            Asked::Statement(number, statement) => self.said(number, &statement),
+            Asked::Statement(number, statement) => {
+                self.said(number, &statement);
+                Ok(())
+            }
             Asked::FetchShards => {
                 if let Some(session) = self.session() {
                     session.shards_asked = 0;
@@ -519,14 +538,15 @@ impl Turn<'_> {
         }
     }
 
-    fn refused(&mut self, asked: Option<Asked>, refusal: Refusal) -> Result<(), DeviceError> {
+    fn refused(&mut self, asked: Option<Asked>, refusal: &Refusal) -> Result<(), DeviceError> {
         let code = refusal.code;
         let retry = self.now.saturating_add(refusal.retry_after_ms.max(1_000));
         let waits = matches!(
             code,
             ErrorCode::RateLimited | ErrorCode::Busy | ErrorCode::StorageFailed
         );
-        match asked.clone() {
+        let a_batch = asked.is_none();
+        match asked {
             Some(Asked::Open) if code == ErrorCode::AccountExists => {
                 self.d.state.opened = true;
                 return self.hello();
@@ -551,7 +571,10 @@ impl Turn<'_> {
                 self.wake_at(retry);
                 return Ok(());
             }
-            Some(Asked::Applied { .. }) if code == ErrorCode::GateClosed => return self.compare_erasures(),
+            Some(Asked::Applied { .. }) if code == ErrorCode::GateClosed => {
+                self.compare_erasures();
+                return Ok(());
+            }
             Some(Asked::Statement(number, _)) => {
                 if let Some(session) = self.session() {
                     session.saying.remove(&number);
@@ -577,14 +600,14 @@ impl Turn<'_> {
             // Believed only when the entry was seen: a server could else make a device give up.
             self.ask_control();
         }
-        if asked.is_none() && waits {
+        if a_batch && waits {
             // A batch that was turned away: it goes again.
             if let Some(session) = self.session() {
                 session.resend_at = retry;
             }
         }
         if code == ErrorCode::WrongLink || code == ErrorCode::WrongLog || code == ErrorCode::GateClosed {
-            self.resend()?;
+            self.resend();
             return Ok(());
         }
         if let Some(session) = self.session() {
@@ -598,30 +621,6 @@ impl Turn<'_> {
             self.notice(Notice::QuotaReached);
         }
         self.wake_at(retry);
-        Ok(())
-    }
-
-    /// Says how far everything is stored, so that the other side knows the vector next time.
-    fn acknowledge(&mut self) -> Result<(), DeviceError> {
-        let now = self.now;
-        let Some(session) = self.session() else {
-            return Ok(());
-        };
-        if !session.ack_due && session.unacked.is_empty() {
-            return Ok(());
-        }
-        let next = session.acked_at.saturating_add(ACK_INTERVAL_MS);
-        if now < next && !session.ack_due {
-            self.wake_at(next);
-            return Ok(());
-        }
-        session.acked_at = now;
-        session.ack_due = false;
-        let acked = Acked {
-            upto: Positions::new(std::mem::take(&mut session.unacked))?,
-            statements: session.statements,
-        };
-        self.ask(Request::Ack(acked), Asked::Ack);
         Ok(())
     }
 
@@ -641,179 +640,6 @@ impl Turn<'_> {
                 count: hearth_protocol::limits::MAX_CONTROL_ENTRIES as u64,
             };
             self.ask(Request::Fetch(Fetch::Control(range)), Asked::FetchControl);
-        }
-    }
-
-    /// Everything that can be done now, is.
-    pub(super) fn pump(&mut self) -> Result<(), DeviceError> {
-        if self.close.is_some() || self.d.session.is_none() {
-            return Ok(());
-        }
-        if self.stage() == Some(Stage::Control) {
-            self.settle()?;
-        }
-        if self.close.is_some() {
-            return Ok(());
-        }
-        if self.stage() >= Some(Stage::Gate) {
-            self.say_unsent()?;
-            self.send_erasures()?;
-        }
-        if self.stage() == Some(Stage::Gate) {
-            self.gate()?;
-        }
-        if self.stage() >= Some(Stage::Gate) {
-            self.issue()?;
-        }
-        let now = self.now;
-        if let Some(session) = self.session()
-            && session.resend_at != 0
-        {
-            if session.resend_at <= now {
-                session.resend_at = 0;
-                self.resend()?;
-            } else {
-                let at = session.resend_at;
-                self.wake_at(at);
-            }
-        }
-        if self.stage() == Some(Stage::Open) {
-            self.want_registry()?;
-            self.fetch_missing()?;
-            self.apply_all()?;
-            self.reach_target()?;
-            self.ask_confirmations();
-            self.upload()?;
-            self.say_applied_live()?;
-            self.keep_house()?;
-            self.say_unsent()?;
-            self.send_erasures()?;
-        }
-        self.acknowledge()
-    }
-
-    /// After the gate: asks for what is missing.
-    fn fetch_missing(&mut self) -> Result<(), DeviceError> {
-        let vector = self.vector()?;
-        let Some(session) = self.session() else {
-            return Ok(());
-        };
-        let Some(ahead) = &session.ahead else {
-            return self.up_to_date();
-        };
-        if session.dropped && session.complete {
-            session.dropped = false;
-            self.ask(Request::Vector(vector), Asked::Vector);
-            return Ok(());
-        }
-        if session.complete {
-            return self.up_to_date();
-        }
-        if ahead.vector == session.said_vector && !session.vector_said {
-            session.complete = true;
-            return self.up_to_date();
-        }
-        if !ahead.delta && !session.vector_said {
-            session.vector_said = true;
-            self.ask(Request::Vector(vector), Asked::Vector);
-        }
-        Ok(())
-    }
-
-    pub(super) fn up_to_date(&mut self) -> Result<(), DeviceError> {
-        let Some(session) = self.session() else {
-            return Ok(());
-        };
-        if session.complete && !session.up_to_date_said && session.held.is_empty() {
-            session.up_to_date_said = true;
-            self.notice(Notice::UpToDate);
-            self.check_expected()?;
-        }
-        Ok(())
-    }
-
-    /// The other side has sent all; some of it may still be on its way, as streams overtake each other.
-    fn completed(&mut self, vector: VersionVector) -> Result<(), DeviceError> {
-        let at = self.now + MISSING_AFTER_MS;
-        if let Some(session) = self.session() {
-            session.target = Some(vector);
-            session.missing_at = at;
-        }
-        self.reach_target()
-    }
-
-    /// Whether all that was announced is here.
-    fn reach_target(&mut self) -> Result<(), DeviceError> {
-        let now = self.now;
-        let Some(vector) = self.session().and_then(|session| session.target.clone()) else {
-            return Ok(());
-        };
-        let lacks = |log: &LogId, seq: u64| {
-            self.d.logs.get(log).is_none_or(|state| {
-                state.stored.seq < seq
-                    && self
-                        .d
-                        .account
-                        .accepts_item(&state.open.statement.device, log, seq)
-            })
-        };
-        let missing: Vec<LogId> = vector
-            .iter()
-            .filter(|(log, head)| lacks(log, head.seq))
-            .map(|(log, _)| *log)
-            .collect();
-        let Some(session) = self.session() else {
-            return Ok(());
-        };
-        if !missing.is_empty() && now < session.missing_at {
-            let at = session.missing_at;
-            self.wake_at(at);
-            return Ok(());
-        }
-        if !missing.is_empty() && !session.missing_asked {
-            session.missing_asked = true;
-            session.target = None;
-            let vector = self.vector()?;
-            self.ask(Request::Vector(vector), Asked::Vector);
-            return Ok(());
-        }
-        session.target = None;
-        session.complete = true;
-        session.ack_due = true;
-        for log in missing {
-            self.notice(Notice::Suspicion(super::Suspicion::Withheld { log }));
-        }
-        self.plan_refill(&vector)?;
-        self.up_to_date()
-    }
-
-    /// Once in a session: confirmations of erasures that went by while this device was away.
-    fn ask_confirmations(&mut self) {
-        let Some(session) = self.d.session.as_mut() else {
-            return;
-        };
-        if session.confirmations_asked || !session.complete || session.ahead.is_none() {
-            return;
-        }
-        session.confirmations_asked = true;
-        let open: Vec<Hash> = self
-            .d
-            .erased
-            .all
-            .iter()
-            .filter(|(id, known)| {
-                !known.complete
-                    && known.sent
-                    && self
-                        .d
-                        .missing(id)
-                        .is_some_and(|missing| !missing.receipts.is_empty() || !missing.acks.is_empty())
-            })
-            .map(|(id, _)| *id)
-            .take(MAX_CONFIRMATIONS)
-            .collect();
-        for id in open {
-            self.ask(Request::Fetch(Fetch::Erasure(id)), Asked::FetchErasure);
         }
     }
 

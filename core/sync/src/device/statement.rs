@@ -13,7 +13,7 @@ use super::disk::Disk;
 use super::record::{Log, Peer, of_live_key, pair_key, space};
 use super::session::{Stage, genuine};
 use super::turn::{Turn, device_of, first_link, log_of};
-use super::{Device, DeviceError, Notice, Proof, Suspicion};
+use super::{Device, DeviceError, Notice, Proof, StillMissing, Suspicion};
 
 /// Kinds of statements that are kept, as the first byte of their record's key.
 const ERASE_ACK: u8 = 2;
@@ -83,7 +83,7 @@ pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceErr
     for id in ids {
         let complete = device
             .missing(&id)
-            .is_some_and(|missing| missing == Default::default());
+            .is_some_and(|missing| missing == StillMissing::default());
         if let Some(known) = device.erased.get_mut(&id) {
             known.complete = complete;
         }
@@ -152,6 +152,41 @@ impl Turn<'_> {
             .collect())
     }
 
+    /// Every device's newest acknowledgement of an epoch.
+    pub(super) fn newest_epoch_acks(&self) -> Result<Vec<AnyStatement>, DeviceError> {
+        let mut newest = std::collections::BTreeMap::new();
+        for ack in Self::epoch_acks(&self.disk)? {
+            newest.insert(ack.statement.device, AnyStatement::EpochAck(ack));
+        }
+        Ok(newest.into_values().collect())
+    }
+
+    /// The account's server has lost what it had taken: this device says again what only it says.
+    pub(super) fn say_again(&mut self) -> Result<(), DeviceError> {
+        let me = self.d.me;
+        let mut again = Vec::new();
+        if let Some((_, state)) = self.own_log() {
+            again.push(AnyStatement::LogOpen(state.open.clone()));
+        }
+        for ack in self.newest_epoch_acks()? {
+            if matches!(&ack, AnyStatement::EpochAck(ack) if ack.statement.device == me) {
+                again.push(ack);
+            }
+        }
+        let erasures: Vec<Hash> = self.d.erased.all.keys().copied().collect();
+        for id in erasures {
+            let acks = Self::erase_acks(&self.disk, &id)?;
+            let own = acks.into_iter().find(|ack| ack.statement.device == me);
+            again.extend(own.map(AnyStatement::EraseAck));
+        }
+        for statement in again {
+            self.unsent(&statement);
+        }
+        // A heartbeat is made anew.
+        self.d.state.heartbeat_at = 0;
+        Ok(())
+    }
+
     /// Whether the other side knows the own log's opening.
     pub(super) fn log_is_open(&self) -> bool {
         match (self.d.state.log, &self.d.session) {
@@ -202,7 +237,7 @@ impl Turn<'_> {
     }
 
     /// A statement was taken.
-    pub(super) fn said(&mut self, number: u64, statement: &AnyStatement) -> Result<(), DeviceError> {
+    pub(super) fn said(&mut self, number: u64, statement: &AnyStatement) {
         let home = self.at_home();
         if let AnyStatement::LogOpen(open) = statement {
             let log = open.statement.log(&self.account());
@@ -220,7 +255,6 @@ impl Turn<'_> {
                 self.epoch_ack_taken(&ack.statement);
             }
         }
-        Ok(())
     }
 
     /// A statement that won't be taken: what others can do without goes.
@@ -511,8 +545,8 @@ impl Turn<'_> {
 
     /// What is done from time to time while everything passes.
     pub(super) fn keep_house(&mut self) -> Result<(), DeviceError> {
-        self.settle_epoch()?;
-        self.publish()?;
+        self.settle_epoch();
+        self.publish();
         let complete = self.d.session.as_ref().is_some_and(|session| session.complete);
         if complete && self.at_home() {
             self.fold()?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_protocol::control::{Account, Action, ControlEntry, ControlStatement, EpochWraps, Genesis};
+use hearth_protocol::erasure::EraseSet;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Statement, log_id};
 use hearth_protocol::id::{AccountId, DeviceId, Handle, Hash, Link, LogId, Signature, TimeMs};
@@ -33,7 +34,9 @@ pub(super) struct Turn<'a> {
     /// What is said to the face.
     pub(super) asides: Vec<Output>,
     pub(super) keychain: bool,
-    pub(super) close: Option<Option<ErrorCode>>,
+    /// The connection is closed after what is sent, with this code.
+    pub(super) ends: bool,
+    close: Option<ErrorCode>,
     pub(super) wake: Option<u64>,
     state_before: State,
 }
@@ -55,6 +58,7 @@ impl<'a> Turn<'a> {
             sends: Vec::new(),
             asides: Vec::new(),
             keychain: false,
+            ends: false,
             close: None,
             wake: None,
             state_before,
@@ -80,13 +84,13 @@ impl<'a> Turn<'a> {
             Input::Checkpoint => self.make_checkpoint()?,
             Input::Restored => self.restored()?,
             Input::Tick => self.tick()?,
-            command => self.command(command)?,
+            command => self.command(command),
         }
         self.pump()
     }
 
     /// Everything that came out, in the order in which it is to be done.
-    pub(super) fn finish(mut self) -> Result<Vec<Output>, DeviceError> {
+    pub(super) fn finish(mut self) -> Vec<Output> {
         if self.d.state != self.state_before {
             let state = self.d.state.clone();
             self.disk.put(space::STATE, ONLY, &state);
@@ -101,15 +105,21 @@ impl<'a> Turn<'a> {
             outputs.push(Output::Keychain(Box::new(self.d.keys.clone())));
         }
         outputs.append(&mut self.sends);
-        if let Some(code) = self.close {
+        if self.ends {
             self.d.session = None;
-            outputs.push(Output::Close(code));
+            outputs.push(Output::Close(self.close));
         }
         outputs.append(&mut self.asides);
         if let Some(at) = self.wake {
             outputs.push(Output::WakeAt(at));
         }
-        Ok(outputs)
+        outputs
+    }
+
+    /// Closes the connection, once what was said is sent.
+    pub(super) fn end(&mut self, code: Option<ErrorCode>) {
+        self.ends = true;
+        self.close = code;
     }
 
     pub(super) fn account(&self) -> AccountId {
@@ -173,7 +183,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Opens a log for this incarnation.
-    pub(super) fn open_log(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn open_log(&mut self) {
         let statement = LogOpen {
             device: self.d.me,
             nonce: random_bytes(self.random),
@@ -195,11 +205,10 @@ impl<'a> Turn<'a> {
         self.put_log(&log);
         self.d.state.log = Some(log);
         self.d.state.erase_number = 0;
-        self.d.state.announced = Default::default();
+        self.d.state.announced = EraseSet::default();
         (self.d.keys.seq, self.d.keys.link) = (0, link);
         self.keychain = true;
         self.unsent(&AnyStatement::LogOpen(open));
-        Ok(())
     }
 
     /// The own log, if it may be written.
@@ -329,13 +338,13 @@ pub(super) fn create(
         key: proposal.key.key.clone(),
     });
     turn.accept_entry(&proposal.entry)??;
-    turn.take_wraps(&proposal.wraps)?;
+    turn.take_wraps(&proposal.wraps);
     turn.adopt_update(&proposal.registry)?;
-    turn.open_log()?;
+    turn.open_log();
     // Written whether or not it differs from the default.
     let state = turn.d.state.clone();
     turn.disk.put(space::STATE, ONLY, &state);
-    let outputs = turn.finish()?;
+    let outputs = turn.finish();
     Ok((device, outputs))
 }
 
@@ -358,14 +367,14 @@ pub(super) fn join(
     let state = turn.d.state.clone();
     turn.disk.put(space::STATE, ONLY, &state);
     turn.keychain = true;
-    let outputs = turn.finish()?;
+    let outputs = turn.finish();
     Ok((device, outputs))
 }
 
 /// A device that the phrase has let in, by the last entry of this history.
 pub(super) fn recovered(
     history: Vec<ControlEntry>,
-    wraps: Option<EpochWraps>,
+    wraps: Option<&EpochWraps>,
     keys: Keychain,
     now: u64,
     random: &mut dyn Random,
@@ -383,7 +392,7 @@ pub(super) fn recovered(
     for number in 0..turn.d.history.len() {
         turn.write_entry(number);
     }
-    if let Some(wraps) = &wraps {
+    if let Some(wraps) = wraps {
         turn.disk.put(space::WRAPS, ONLY, wraps);
     }
     // Those who were shut out know the running epoch's key.
@@ -391,7 +400,7 @@ pub(super) fn recovered(
     let state = turn.d.state.clone();
     turn.disk.put(space::STATE, ONLY, &state);
     turn.keychain = true;
-    let outputs = turn.finish()?;
+    let outputs = turn.finish();
     Ok((device, outputs))
 }
 

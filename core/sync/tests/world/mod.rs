@@ -2,9 +2,10 @@
 //!
 //! Everything that happens is drawn from one seed, so a seed is a run: [`World::trace`] is the hash of all of it.
 //! A document is the set of the changes made to it; a snapshot is the encoding of that set.
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::disallowed_methods)] // Its knobs are in the environment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 
 use hearth_protocol::codec::Wire;
 use hearth_protocol::control::{ServerIdentity, device_proof_id};
@@ -79,14 +80,19 @@ pub struct Faults {
     pub crash: usize,
 }
 
+/// What each document says: the changes made to it.
+pub type Documents = BTreeMap<Handle, BTreeSet<Vec<u8>>>;
+
 /// A device's disk: what a transaction holds together.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     pub journal: MemoryJournal,
-    pub documents: BTreeMap<Handle, BTreeSet<Vec<u8>>>,
+    pub documents: Documents,
     /// Changes that were made here and not handed over.
     pub dirty: BTreeSet<(Handle, Vec<u8>)>,
     pub erased: BTreeSet<Handle>,
+    /// Pieces of documents whose end hasn't come.
+    pieces: BTreeMap<(Handle, LogId), Vec<u8>>,
 }
 
 pub struct Node {
@@ -97,6 +103,8 @@ pub struct Node {
     pending: VecDeque<Input>,
     pub session: Option<SessionId>,
     pub online: bool,
+    /// Which relay it calls.
+    pub calls: usize,
     wake: Option<u64>,
     pub notices: Vec<Notice>,
     random: Seeded,
@@ -145,13 +153,16 @@ impl Pipe {
 
 struct Connection {
     node: usize,
+    relay: usize,
     up: Pipe,
     down: Pipe,
 }
 
 pub struct World {
     pub random: Seeded,
-    pub relay: Relay<MemoryStore>,
+    /// The server, then those that devices run for the local network.
+    pub relays: Vec<Relay<MemoryStore>>,
+    peers: Vec<Peer>,
     server: ServerIdentity,
     server_seed: Secret,
     pub nodes: Vec<Node>,
@@ -201,7 +212,8 @@ impl World {
         let config = Config::server(Box::new(ServerKey(key)));
         let phrase = Phrase::random(&mut random);
         let mut world = Self {
-            relay: Relay::new(MemoryStore::new(), config).unwrap(),
+            relays: vec![Relay::new(MemoryStore::new(), config).unwrap()],
+            peers: vec![Peer::Server],
             server,
             server_seed,
             nodes: Vec::new(),
@@ -239,6 +251,7 @@ impl World {
             pending: VecDeque::new(),
             session: None,
             online: false,
+            calls: 0,
             wake: None,
             notices: Vec::new(),
             random: Seeded::new(self.random.number()),
@@ -314,8 +327,8 @@ impl World {
         let mut exporter = [0; 32];
         self.random.fill(&mut exporter);
         let transport = self.device(node).keychain().transport_public().unwrap();
-        let out = self
-            .relay
+        let relay = self.nodes[node].calls;
+        let out = self.relays[relay]
             .step(
                 session,
                 ToRelay::Connected {
@@ -330,18 +343,19 @@ impl World {
             session,
             Connection {
                 node,
+                relay,
                 up: Pipe::default(),
                 down: Pipe::default(),
             },
         );
         self.nodes[node].session = Some(session);
         self.log(&format!("connect {node}"), &[]);
-        self.from_relay(out);
+        self.hand_down(out);
         self.give(
             node,
             Input::Connected {
                 exporter,
-                peer: Peer::Server,
+                peer: self.peers[relay],
             },
         );
     }
@@ -350,12 +364,11 @@ impl World {
         let Some(connection) = self.connections.remove(&session) else {
             return;
         };
-        let node = connection.node;
-        let out = self
-            .relay
+        let (node, relay) = (connection.node, connection.relay);
+        let out = self.relays[relay]
             .step(session, ToRelay::Closed, self.now, &mut self.random)
             .unwrap();
-        self.from_relay(out);
+        self.hand_down(out);
         if self.nodes[node].session == Some(session) {
             self.nodes[node].session = None;
             self.log(&format!("disconnect {node}"), &[]);
@@ -365,7 +378,7 @@ impl World {
         }
     }
 
-    fn from_relay(&mut self, outputs: Vec<FromRelay>) {
+    fn hand_down(&mut self, outputs: Vec<FromRelay>) {
         for output in outputs {
             match output {
                 FromRelay::Frame { to, bytes } => {
@@ -451,7 +464,9 @@ impl World {
         let this = &mut self.nodes[node];
         match output {
             Output::Write(records) => this.disk.journal.write(&records),
-            Output::Apply { handle, content, .. } => {
+            Output::Apply {
+                handle, content, log, ..
+            } => {
                 assert!(
                     !this.disk.erased.contains(&handle),
                     "an erased document was delivered again to {node}"
@@ -459,8 +474,20 @@ impl World {
                 let document = this.disk.documents.entry(handle).or_default();
                 match content {
                     Incoming::Changes(changes) => document.extend(changes),
-                    Incoming::Snapshot { document: bytes, .. } => document.extend(read_snapshot(&bytes)),
-                    Incoming::Chunk { .. } => {}
+                    Incoming::Snapshot { document: bytes, .. } => {
+                        let whole = match this.disk.pieces.remove(&(handle, log)) {
+                            Some(pieces) if bytes.is_empty() => pieces,
+                            _ => bytes,
+                        };
+                        document.extend(read_snapshot(&whole));
+                    }
+                    Incoming::Chunk { index, bytes, .. } => {
+                        let pieces = this.disk.pieces.entry((handle, log)).or_default();
+                        if index == 0 {
+                            pieces.clear();
+                        }
+                        pieces.extend(bytes);
+                    }
                 }
             }
             Output::EraseNow { erase, handles } => {
@@ -496,13 +523,13 @@ impl World {
                 }
             }
             Output::Close(_) => {
-                if let Some(session) = this.session.take() {
-                    self.connections.remove(&session);
-                    let out = self
-                        .relay
+                if let Some(session) = this.session.take()
+                    && let Some(connection) = self.connections.remove(&session)
+                {
+                    let out = self.relays[connection.relay]
                         .step(session, ToRelay::Closed, self.now, &mut self.random)
                         .unwrap();
-                    self.from_relay(out);
+                    self.hand_down(out);
                 }
             }
             Output::Publish { .. } => {}
@@ -542,13 +569,13 @@ impl World {
         self.nodes[node].device = None;
         self.nodes[node].pending.clear();
         self.nodes[node].wake = None;
-        if let Some(session) = self.nodes[node].session.take() {
-            self.connections.remove(&session);
-            let out = self
-                .relay
+        if let Some(session) = self.nodes[node].session.take()
+            && let Some(connection) = self.connections.remove(&session)
+        {
+            let out = self.relays[connection.relay]
                 .step(session, ToRelay::Closed, self.now, &mut self.random)
                 .unwrap();
-            self.from_relay(out);
+            self.hand_down(out);
         }
     }
 
@@ -662,8 +689,10 @@ impl World {
                 choices.push((5, connection.node, *session));
             }
         }
-        if self.relay.wants_tick().is_some_and(|at| at <= self.now) {
-            choices.push((6, 0, none));
+        for (place, relay) in self.relays.iter().enumerate() {
+            if relay.wants_tick().is_some_and(|at| at <= self.now) {
+                choices.push((6, place, none));
+            }
         }
         if choices.is_empty() {
             return false;
@@ -697,8 +726,8 @@ impl World {
             5 => self.drop_connection(session),
             _ => {
                 self.log("relay tick", &[]);
-                let out = self.relay.tick(self.now, &mut self.random).unwrap();
-                self.from_relay(out);
+                let out = self.relays[node].tick(self.now, &mut self.random).unwrap();
+                self.hand_down(out);
             }
         }
         true
@@ -708,6 +737,7 @@ impl World {
         let Some(connection) = self.connections.get_mut(&session) else {
             return;
         };
+        let relay = connection.relay;
         let which = self.random.below(connection.up.len());
         let Some((is_batch, bytes)) = connection.up.take(which) else {
             return;
@@ -715,7 +745,7 @@ impl World {
         let mut what = format!("{node} → relay{}", if is_batch { " batch" } else { "" });
         if self.verbose && !is_batch {
             let text = format!("{:?}", hearth_protocol::message::RequestFrame::decode(&bytes));
-            what.push_str(&format!(" {:.300}", text));
+            let _ = write!(what, " {text:.300}");
         }
         self.log(&what, &bytes);
         let input = if is_batch {
@@ -723,17 +753,17 @@ impl World {
         } else {
             ToRelay::Frame(&bytes)
         };
-        let out = self
-            .relay
+        let out = self.relays[relay]
             .step(session, input, self.now, &mut self.random)
             .unwrap();
-        self.from_relay(out);
+        self.hand_down(out);
     }
 
     fn deliver_down(&mut self, node: usize, session: SessionId) {
         let Some(connection) = self.connections.get_mut(&session) else {
             return;
         };
+        let relay = connection.relay;
         let which = self.random.below(connection.down.len());
         let Some((is_batch, bytes)) = connection.down.take(which) else {
             return;
@@ -742,7 +772,7 @@ impl World {
         let mut what = format!("relay → {node}{}", if is_batch { " batch" } else { "" });
         if self.verbose && !is_batch {
             let text = format!("{:?}", hearth_protocol::message::ReplyFrame::decode(&bytes));
-            what.push_str(&format!(" {:.300}", text));
+            let _ = write!(what, " {text:.300}");
         }
         self.log(&what, &bytes);
         self.bytes += bytes.len();
@@ -753,11 +783,10 @@ impl World {
         };
         self.give(node, input);
         if drained && self.connections.contains_key(&session) {
-            let out = self
-                .relay
+            let out = self.relays[relay]
                 .step(session, ToRelay::Drained, self.now, &mut self.random)
                 .unwrap();
-            self.from_relay(out);
+            self.hand_down(out);
         }
     }
 
@@ -774,7 +803,7 @@ impl World {
                 .nodes
                 .iter()
                 .filter_map(|node| node.wake)
-                .chain(self.relay.wants_tick())
+                .chain(self.relays.iter().filter_map(Relay::wants_tick))
                 .min();
             match next {
                 Some(at) if at <= end => self.now = self.now.max(at),
@@ -794,7 +823,7 @@ impl World {
 
     /// Every member that is online has the same documents.
     pub fn assert_converged(&self) {
-        let mut seen: Option<(usize, &BTreeMap<Handle, BTreeSet<Vec<u8>>>)> = None;
+        let mut seen: Option<(usize, &Documents)> = None;
         for (node, this) in self.nodes.iter().enumerate() {
             let Some(device) = &this.device else { continue };
             if !this.online || device.account().member(&device.id()).is_none() {
@@ -847,6 +876,25 @@ impl World {
         }
     }
 
+    /// Lets a node serve others on the local network: the relay to call.
+    pub fn serve(&mut self, node: usize) -> usize {
+        let device = self.device(node);
+        let key = SigningKey::from_seed(&device.keychain().transport).unwrap();
+        let (peer, history) = (Peer::Device(key.public()), device.control_log().to_vec());
+        let mut relay = Relay::new(MemoryStore::new(), Config::peer(Box::new(ServerKey(key)))).unwrap();
+        relay.adopt(&history).unwrap();
+        self.relays.push(relay);
+        self.peers.push(peer);
+        self.relays.len() - 1
+    }
+
+    /// A node calls another relay from here on.
+    pub fn call(&mut self, node: usize, relay: usize) {
+        self.offline(node);
+        self.nodes[node].calls = relay;
+        self.online(node);
+    }
+
     /// The server's store comes back from a backup.
     pub fn restore_server(&mut self, store: MemoryStore) {
         let sessions: Vec<SessionId> = self.connections.keys().copied().collect();
@@ -854,8 +902,8 @@ impl World {
             self.drop_connection(session);
         }
         let key = SigningKey::from_seed(&self.server_seed).unwrap();
-        self.relay = Relay::new(store, Config::server(Box::new(ServerKey(key)))).unwrap();
-        self.relay.restored().unwrap();
+        self.relays[0] = Relay::new(store, Config::server(Box::new(ServerKey(key)))).unwrap();
+        self.relays[0].restored().unwrap();
         self.log("server restored", &[]);
     }
 
@@ -878,7 +926,7 @@ impl World {
             transport_key,
             exporter,
         };
-        self.relay
+        self.relays[0]
             .step(session, connected, self.now, &mut self.random)
             .unwrap();
         let (mut recovery, first) = Recovery::new(self.phrase.clone(), keys, exporter).unwrap();
@@ -888,8 +936,7 @@ impl World {
             match step {
                 Step::Send(bytes) => {
                     let input = ToRelay::Frame(&bytes);
-                    let out = self
-                        .relay
+                    let out = self.relays[0]
                         .step(session, input, self.now, &mut self.random)
                         .unwrap();
                     for output in out {
@@ -897,7 +944,7 @@ impl World {
                             FromRelay::Frame { to, bytes } if to == session => {
                                 steps.extend(recovery.frame(&bytes, self.now, &mut node.random).unwrap());
                             }
-                            other => self.from_relay(vec![other]),
+                            other => self.hand_down(vec![other]),
                         }
                     }
                 }
@@ -907,11 +954,10 @@ impl World {
                 Step::FalseServer => panic!("a false server"),
             }
         }
-        let out = self
-            .relay
+        let out = self.relays[0]
             .step(session, ToRelay::Closed, self.now, &mut self.random)
             .unwrap();
-        self.from_relay(out);
+        self.hand_down(out);
         let (device, outputs) = done.unwrap();
         node.device = Some(*device);
         self.nodes.push(node);
