@@ -366,6 +366,31 @@ fn the_phrase_lets_in_and_shuts_out() {
 }
 
 #[test]
+fn a_full_account_takes_nobody_in() {
+    let mut chain = Chain::new();
+    for new in 2..=32 {
+        chain.enrol(1, new);
+    }
+    let recover = |keep: std::ops::RangeInclusive<u8>| {
+        let proof = sign(40, &device_proof_id(&chain.state.id(), &device(40), &Hash::ZERO));
+        let recover = Recover {
+            device: device(40),
+            proof,
+            keep: Set::new(keep.map(device_id)).unwrap(),
+            cut: cut(&[]),
+            erasures: Map::default(),
+        };
+        chain.entry_signed(40, PHRASE, Action::Recover(Box::new(recover)))
+    };
+    let (all, fewer) = (recover(1..=32), recover(2..=32));
+    let one_more = chain.entry(1, enrol(&chain.state.id(), 33));
+    assert_eq!(chain.add(one_more), Err(ControlError::TooManyDevices));
+    assert_eq!(chain.add(all), Err(ControlError::TooManyDevices));
+    chain.add(fewer).unwrap();
+    assert_eq!(chain.state.members().count(), 32);
+}
+
+#[test]
 fn revocations_of_a_forked_log_unite() {
     let mut ours = Chain::new();
     for new in [2, 3, 4] {

@@ -638,6 +638,16 @@ fn a_foreign_signature_is_refused_wherever_it_stands() {
 }
 
 #[test]
+fn only_a_member_issues() {
+    let mut story = Story::complete();
+    story.chain.act(1, revoke(2, cut(&[]))).unwrap();
+    assert_eq!(
+        story.assemble().unwrap_err(),
+        AssembleError::Part(CertificateError::NotEntitled(Part::Certificate))
+    );
+}
+
+#[test]
 fn a_control_log_that_ends_too_early_is_refused() {
     let story = Story::complete();
     let cut_off = |length| story.forged(|body| edit(&mut body.control, |list| list.truncate(length)));
