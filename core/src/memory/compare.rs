@@ -68,7 +68,10 @@ fn relate(
     judged: Option<Judgement>,
 ) -> Relation {
     match (relation::relate(old, new, kinds, cosine), judged) {
-        (Relation::Separate, Some(judged)) => judge::second_opinion(old, new, judged),
+        (Relation::Separate, Some(judged)) => {
+            let asked = kinds.0 == Kind::Constraint || kinds.1 == Kind::Constraint;
+            judge::second_opinion(old, new, judged, asked)
+        }
         (relation, _) => relation,
     }
 }

@@ -18,6 +18,8 @@ pub const WORTH_JUDGING: f32 = 0.25;
 
 /// From here on the later statement is held to replace the older one; chosen on `held.toml`, which is not trained on.
 const REPLACES: f32 = 0.97;
+/// The same where nothing is replaced unasked: a needless question costs less than an allergy that is wrong.
+const WORTH_ASKING: f32 = 0.8;
 /// From here on both are held to say the same, if nothing that is compared as such differs.
 const SAME: f32 = 0.95;
 
@@ -61,11 +63,12 @@ fn different_attributes(old: &Parsed, new: &Parsed) -> bool {
     !old.is_empty() && !new.is_empty() && old.iter().all(|slot| !new.contains(slot))
 }
 
-/// What follows where the rules found nothing.
-pub(super) fn second_opinion(old: &Parsed, new: &Parsed, judged: Judgement) -> Relation {
+/// What follows where the rules found nothing. `asked`: a contradiction would be put to the user, not settled.
+pub(super) fn second_opinion(old: &Parsed, new: &Parsed, judged: Judgement, asked: bool) -> Relation {
+    let least = if asked { WORTH_ASKING } else { REPLACES };
     let other =
         || different_attributes(old, new) || sorts::misfit(old, new) || spelling::other_subjects(old, new);
-    if judged.replaces >= REPLACES && !other() {
+    if judged.replaces >= least && !other() {
         Relation::Contradicts
     } else if judged.same >= SAME && relation::may_be_same(old, new) {
         Relation::Same

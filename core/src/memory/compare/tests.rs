@@ -120,7 +120,31 @@ fn the_classifier_speaks_where_the_rules_are_silent() {
         Relation::Separate
     );
     assert_eq!(judged(old, new, 0.99, 0.0), Relation::Contradicts);
-    assert_eq!(judged(old, new, 0.8, 0.1), Relation::Separate);
+    assert_eq!(judged(old, new, 0.9, 0.1), Relation::Separate);
+    // Where the user would be asked, less is enough.
+    let constraint = Statement {
+        kind: Kind::Constraint,
+        ..statement(old)
+    };
+    let judgement = |replaces| Some(Judgement { replaces, same: 0.0 });
+    for (replaces, wanted) in [(0.9, Relation::Contradicts), (0.7, Relation::Separate)] {
+        assert_eq!(
+            relation(&constraint, &statement(new), 0.6, judgement(replaces)),
+            wanted
+        );
+        assert_eq!(
+            relation(
+                &statement(old),
+                &Statement {
+                    kind: Kind::Constraint,
+                    ..statement(new)
+                },
+                0.6,
+                judgement(replaces)
+            ),
+            wanted
+        );
+    }
     // Numbers that differ are never the same, whatever it says.
     assert_eq!(
         judged("Owes the bank 300 euros", "Has 400 euros of debt", 0.0, 0.99),
