@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::store::Store;
+use crate::sync::Author;
 
 pub(crate) use carry_out::{EMPTIED, delete_chat, remove_chat, remove_memories};
 pub use preview::{
@@ -95,9 +96,10 @@ fn counted(
     plan: &ErasePlan,
     id: ErasureId,
     erased_at_ms: i64,
+    author: Author,
 ) -> Result<EraseReceipt, StoreError> {
     let before = recount::sizes(connection, plan)?;
-    let mut receipt = carry_out::carry_out(connection, plan, id, erased_at_ms)?;
+    let mut receipt = carry_out::carry_out(connection, plan, id, erased_at_ms, author)?;
     receipt.recount = recount::sizes(connection, plan)?.since(&before);
     Ok(receipt)
 }
@@ -110,7 +112,7 @@ pub(crate) fn run_plan(
     id: ErasureId,
     now_ms: i64,
 ) -> Result<EraseReceipt, StoreError> {
-    let receipt = counted(connection, plan, id, now_ms)?;
+    let receipt = counted(connection, plan, id, now_ms, Author::Machine)?;
     let document = serde_json::to_string(&receipt).map_err(|error| StoreError::Invalid(error.to_string()))?;
     connection
         .prepare_cached(
@@ -118,6 +120,17 @@ pub(crate) fn run_plan(
         )?
         .execute((id, now_ms, document))?;
     Ok(receipt)
+}
+
+/// Notes that something went which no receipt tells of, within the caller's transaction: the log is emptied after it, also
+/// when the program is killed in between.
+pub(crate) fn note_unsettled(connection: &Connection, now_ms: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO erasure (id, erased_at_ms, state, document) VALUES (?1, ?2, 'done', 'null')",
+        )?
+        .execute((ErasureId::random(), now_ms))?;
+    Ok(())
 }
 
 impl Store {
@@ -155,7 +168,7 @@ impl Store {
         )?;
         let plan: ErasePlan =
             serde_json::from_str(&document).map_err(|error| StoreError::Invalid(error.to_string()))?;
-        let receipt = counted(&transaction, &plan, id, erased_at_ms)?;
+        let receipt = counted(&transaction, &plan, id, erased_at_ms, Author::Person)?;
         let document =
             serde_json::to_string(&receipt).map_err(|error| StoreError::Invalid(error.to_string()))?;
         transaction.execute(
@@ -166,12 +179,18 @@ impl Store {
         Ok(receipt)
     }
 
-    /// Empties the log after erasures; says whether that could be done.
-    pub(crate) fn settle_erasures(&mut self) -> Result<bool, StoreError> {
+    /// Empties the log after erasures; says whether that could be done. Where not, the next erasure, the next call or the
+    /// next opening of the store does it.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] and others of the database.
+    pub fn settle_erasures(&mut self) -> Result<bool, StoreError> {
         match self.truncate_log() {
             Ok(()) => {
-                self.connection
-                    .execute("UPDATE erasure SET state = 'settled' WHERE state = 'done'", [])?;
+                self.connection.execute_batch(
+                    "DELETE FROM erasure WHERE state = 'done' AND document = 'null';
+                     UPDATE erasure SET state = 'settled' WHERE state = 'done';",
+                )?;
                 Ok(true)
             }
             Err(StoreError::LogInUse) => Ok(false),
@@ -219,7 +238,8 @@ impl Store {
         let found: Option<(String, bool)> = self
             .connection
             .prepare_cached(
-                "SELECT document, state = 'settled' FROM erasure WHERE id = ?1 AND state <> 'begun'",
+                "SELECT document, state = 'settled' FROM erasure
+                 WHERE id = ?1 AND state <> 'begun' AND document <> 'null'",
             )?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
@@ -234,9 +254,9 @@ impl Store {
 
     /// The ids of all erasures that were done, the latest first.
     pub fn erasures(&self) -> Result<Vec<ErasureId>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT id FROM erasure WHERE state <> 'begun' ORDER BY seq DESC")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id FROM erasure WHERE state <> 'begun' AND document <> 'null' ORDER BY seq DESC",
+        )?;
         let rows = statement.query_map([], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

@@ -135,6 +135,11 @@ impl StoreError {
         }
     }
 
+    /// Whether a row breaks a rule of the schema: the content's fault, not the database's.
+    pub(crate) fn is_constraint(&self) -> bool {
+        matches!(self, StoreError::Database(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+    }
+
     pub(crate) fn corrupt(path: &Path, detail: impl Into<String>) -> StoreError {
         StoreError::Corrupt {
             path: path.to_owned(),

@@ -7,6 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::connection::APPLICATION_ID;
 use crate::error::StoreError;
+use crate::sync;
 
 /// The schema version this program writes, and the newest it can read.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -51,6 +52,8 @@ fn run(connection: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    // The triggers of sync name columns; opening the store makes them again.
+    sync::drop_capture(&transaction)?;
     for step in &steps[found as usize..] {
         transaction.execute_batch(step)?;
     }

@@ -164,6 +164,8 @@ impl Store {
             lock,
         };
         store.mirror.get_mut().listen(&mut store.connection)?;
+        // Before anything changes.
+        store.renew_capture()?;
         store.recover_interrupted()?;
         store.requeue_running()?;
         store.resume_erasures()?;

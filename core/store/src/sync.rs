@@ -43,7 +43,7 @@ use crate::memories::Memory;
 use crate::messages::{MessageStatus, Role};
 use crate::store::Store;
 
-pub(crate) use erase::{Leaving, is_gone, ordered_here};
+pub(crate) use erase::{Author, Leaving, is_gone, ordered_here};
 pub use scope::{DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, SYNCED_SETTINGS, SettingsGroup};
 pub use write::{DocumentWrite, ErasureDone, ErasureOrder, SyncBatch, SyncPiece, SyncRecord, SyncReport};
 
@@ -228,6 +228,16 @@ impl Store {
         Ok(())
     }
 
+    /// Notes changes as this version of the program does, where an older one began to sync. Opening a store does this.
+    pub(crate) fn renew_capture(&mut self) -> Result<(), StoreError> {
+        let transaction = self.transaction()?;
+        if running(&transaction)? {
+            capture::renew(&transaction)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// Ends sync and forgets all that belongs to it: journal, documents, what was to be sent. Memories, chats and settings
     /// stay, as do the ids of what was erased.
     ///
@@ -243,6 +253,11 @@ impl Store {
         transaction.commit()?;
         self.truncate_log()
     }
+}
+
+/// Removes what notes changes, to be made again by [`Store::renew_capture`].
+pub(crate) fn drop_capture(connection: &rusqlite::Connection) -> Result<(), StoreError> {
+    capture::end(connection)
 }
 
 pub(crate) fn running(connection: &rusqlite::Connection) -> Result<bool, StoreError> {

@@ -9,7 +9,7 @@ use super::{EraseCounts, ErasePlan, EraseReceipt};
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::messages::MessageStatus;
-use crate::sync::Leaving;
+use crate::sync::{Author, Leaving};
 use crate::{biography, recall_index, search};
 
 /// What an emptied message has for metadata.
@@ -36,6 +36,7 @@ pub(super) fn carry_out(
     plan: &ErasePlan,
     id: ErasureId,
     now_ms: i64,
+    author: Author,
 ) -> Result<EraseReceipt, StoreError> {
     let mut counts = EraseCounts::default();
     let mut receipt = EraseReceipt {
@@ -50,7 +51,7 @@ pub(super) fn carry_out(
         log_emptied: false,
     };
     // What other devices are to erase too, as long as it is here to be found.
-    let leaving = Leaving::of(connection, plan)?;
+    let leaving = Leaving::of(connection, plan, author)?;
     let mut chats = Vec::new();
     for chat in set(&plan.chats) {
         if let Some(seq) = seq_of(connection, "chat", chat.as_bytes())? {
@@ -290,7 +291,7 @@ pub(crate) fn delete_chat(
             plan.memories.push(memory);
         }
     }
-    let leaving = Leaving::of(connection, &plan)?;
+    let leaving = Leaving::of(connection, &plan, Author::Person)?;
     remove_memories(connection, &memories, Some(now_ms), &mut counts)?;
     remove_chat(connection, id, seq, &mut counts)?;
     if let Some(leaving) = leaving {

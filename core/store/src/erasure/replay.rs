@@ -9,6 +9,7 @@ use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::names::names;
 use crate::store::Store;
+use crate::sync::Author;
 
 names! {
     /// What an erased id named.
@@ -101,7 +102,7 @@ pub(crate) fn replay(connection: &mut Connection, erased: &[Erased]) -> Result<(
         .map(|one| one.erased_at_ms)
         .max()
         .unwrap_or_default();
-    carry_out::carry_out(&transaction, &plan, ErasureId::random(), latest)?;
+    carry_out::carry_out(&transaction, &plan, ErasureId::random(), latest, Author::Machine)?;
     transaction.commit()?;
     Ok(())
 }

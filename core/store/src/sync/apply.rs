@@ -390,6 +390,13 @@ fn apply_messages(
                 "a message that is being written isn't synced".into(),
             ));
         }
+        if let Some(metadata) = &message.metadata
+            && !matches!(serde_json::from_str(metadata), Ok(Value::Object(_)))
+        {
+            return Err(StoreError::Invalid(
+                "a message's metadata is no JSON object".into(),
+            ));
+        }
         let parent = match message.parent {
             Some(parent) => places.get(&parent).copied().ok_or_else(|| {
                 StoreError::Invalid(format!(
@@ -428,7 +435,7 @@ fn apply_messages(
             }
             // The id is another chat's message here: what stands below it comes in below its parent.
             Some(_) => {
-                tracing::warn!(message = %message.id, "a synced message has the id of one in another chat");
+                tracing::warn!("a synced message has the id of one in another chat");
                 parent
             }
             None => Some(insert_message(connection, chat, parent, message)?),

@@ -1,5 +1,7 @@
 //! Noting what changes, by triggers in the transaction that changes it.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::{Dirty, SyncItem, SyncKind};
@@ -117,8 +119,7 @@ const TRIGGERS: &[(&str, &str, &str)] = &[
 ];
 
 /// What a setting is part of, as far as it is synced.
-const SETTING_ITEMS: &str = "
-    CREATE VIEW sync_setting_item (name, kind, local) AS
+const SETTING_ITEMS: &str = "CREATE VIEW sync_setting_item (name, kind, local) AS
         SELECT name, 3, CAST('general' AS BLOB) FROM setting WHERE name = 'settings'
         UNION ALL
         SELECT name, 3, CAST(substr(name, 12) AS BLOB) FROM setting WHERE name GLOB 'sync.group.?*'
@@ -127,16 +128,12 @@ const SETTING_ITEMS: &str = "
         WHERE s.name GLOB 'memory.mined.*'
         UNION ALL
         SELECT s.name, 2, c.id FROM setting AS s JOIN chat AS c ON c.id = unhex(substr(s.name, 15))
-        WHERE s.name GLOB 'memory.passed.*';
-";
+        WHERE s.name GLOB 'memory.passed.*'";
 
 /// Makes the triggers, and marks everything.
 pub(super) fn begin(connection: &Connection) -> Result<(), StoreError> {
-    drop_all(connection)?;
-    connection.execute_batch(SETTING_ITEMS)?;
-    for (name, event, body) in TRIGGERS {
-        connection.execute_batch(&format!("CREATE TRIGGER {name} {event} BEGIN {body} END;"))?;
-    }
+    end(connection)?;
+    make(connection)?;
     connection.execute_batch(
         "INSERT OR IGNORE INTO sync_dirty (kind, local) SELECT kind, local FROM sync_setting_item WHERE kind = 3;
          INSERT OR IGNORE INTO sync_dirty (kind, local) SELECT 1, id FROM memory ORDER BY seq;
@@ -145,16 +142,58 @@ pub(super) fn begin(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes the triggers.
-pub(super) fn end(connection: &Connection) -> Result<(), StoreError> {
-    drop_all(connection)
+fn make(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute_batch(&format!("{SETTING_ITEMS};"))?;
+    for (name, event, body) in TRIGGERS {
+        connection.execute_batch(&format!("{};", trigger(name, event, body)))?;
+    }
+    Ok(())
 }
 
-fn drop_all(connection: &Connection) -> Result<(), StoreError> {
-    for (name, _, _) in TRIGGERS {
-        connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name};"))?;
+fn trigger(name: &str, event: &str, body: &str) -> String {
+    format!("CREATE TRIGGER {name} {event} BEGIN {body} END")
+}
+
+/// What there is of triggers and the view, whichever version of this program made them: name, kind, text.
+fn present(connection: &Connection) -> Result<BTreeMap<String, (String, String)>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('trigger', 'view') AND name GLOB 'sync_*'",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Removes the triggers, also those of other versions of this program.
+pub(super) fn end(connection: &Connection) -> Result<(), StoreError> {
+    let present = present(connection)?;
+    // The triggers first: they read the view.
+    for kind in ["trigger", "view"] {
+        for (name, _) in present.iter().filter(|(_, (of, _))| of == kind) {
+            connection.execute_batch(&format!("DROP {kind} IF EXISTS \"{name}\";"))?;
+        }
     }
-    connection.execute_batch("DROP VIEW IF EXISTS sync_setting_item;")?;
+    Ok(())
+}
+
+/// Makes the triggers those of this version, where sync runs and another version began it.
+pub(super) fn renew(connection: &Connection) -> Result<(), StoreError> {
+    let wanted: BTreeMap<String, (String, String)> = TRIGGERS
+        .iter()
+        .map(|(name, event, body)| {
+            (
+                (*name).to_owned(),
+                ("trigger".to_owned(), trigger(name, event, body)),
+            )
+        })
+        .chain([(
+            "sync_setting_item".to_owned(),
+            ("view".to_owned(), SETTING_ITEMS.to_owned()),
+        )])
+        .collect();
+    if present(connection)? != wanted {
+        end(connection)?;
+        make(connection)?;
+    }
     Ok(())
 }
 

@@ -7,12 +7,13 @@
 //!
 //! **Closure.** A memory all of whose sources are gone goes too, unless it is marked as kept: the device that erased listed
 //! those it knew, as its person ticked them; one that another device drew offline is in neither list, and is caught here,
-//! whenever it comes ([`memory_is_erased`]).
+//! whenever it comes ([`memory_is_erased`]). Only a person keeps a memory: the mark is made where the plan is theirs, and
+//! for what would have gone by it, not for what stays because it has other sources. Else it would outlive those too.
 //!
 //! Marks are hashes of random ids. To find what a mark is of, all ids here are hashed: about 0.3 µs each, and only when an
 //! order names something that is no document here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use hearth_protocol::erasure::{Marked, mark};
 use hearth_protocol::hash::sha256;
@@ -22,7 +23,9 @@ use serde_json::{Map, json};
 
 use super::content::setting;
 use super::{ErasureDone, SettingsGroup, SyncItem, SyncKind, capture, running};
-use crate::erasure::{EraseCounts, ErasePlan, ErasedKind, is_erased, remove_chat, remove_memories, run_plan};
+use crate::erasure::{
+    EraseCounts, ErasePlan, ErasedKind, is_erased, note_unsettled, remove_chat, remove_memories, run_plan,
+};
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::memories::Memory;
@@ -58,12 +61,21 @@ pub(super) fn memory_is_erased(connection: &Connection, memory: &Memory) -> Resu
         return Ok(false);
     }
     for source in &memory.sources {
-        let turn = is_gone(connection, source.message.as_bytes(), ErasedKind::Message)?;
-        if !turn && !is_gone(connection, source.chat.as_bytes(), ErasedKind::Chat)? {
+        if !source_is_gone(connection, source)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn source_is_gone(
+    connection: &Connection,
+    source: &crate::memories::MemorySource,
+) -> Result<bool, StoreError> {
+    Ok(
+        is_gone(connection, source.message.as_bytes(), ErasedKind::Message)?
+            || is_gone(connection, source.chat.as_bytes(), ErasedKind::Chat)?,
+    )
 }
 
 /// Removes the pieces of a document that hasn't come in whole.
@@ -123,6 +135,61 @@ pub(super) fn refuse(connection: &Connection, handle: &Handle) -> Result<(), Sto
     Ok(())
 }
 
+/// Who made a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// A person, on this device, who saw what goes and what stays.
+    Person,
+    /// Another device's order, or a restored backup that is told what was erased.
+    Machine,
+}
+
+/// The memories that stay though everything goes that they were drawn from: what the closure would take, and a person
+/// didn't tick.
+fn kept(connection: &Connection, plan: &ErasePlan) -> Result<Vec<MemoryId>, StoreError> {
+    let chats: BTreeSet<ChatId> = plan.chats.iter().copied().collect();
+    let turns: BTreeSet<MessageId> = plan.turns.iter().copied().collect();
+    let going: BTreeSet<MemoryId> = plan.memories.iter().copied().collect();
+    let mut kept = Vec::new();
+    for id in drawn_from(connection, plan)? {
+        if going.contains(&id) {
+            continue;
+        }
+        let mut all = true;
+        for source in &crate::memories::memory_by_id(connection, id)?.sources {
+            all &= chats.contains(&source.chat)
+                || turns.contains(&source.message)
+                || source_is_gone(connection, source)?;
+        }
+        if all {
+            kept.push(id);
+        }
+    }
+    Ok(kept)
+}
+
+/// The memories with a source in what a plan takes.
+fn drawn_from(connection: &Connection, plan: &ErasePlan) -> Result<BTreeSet<MemoryId>, StoreError> {
+    let mut drawn = BTreeSet::new();
+    for (column, ids) in [
+        (
+            "chat",
+            plan.chats.iter().map(ChatId::as_bytes).collect::<Vec<_>>(),
+        ),
+        ("message", plan.turns.iter().map(MessageId::as_bytes).collect()),
+    ] {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT m.id FROM memory_source AS s JOIN memory AS m ON m.seq = s.memory WHERE s.{column} = ?1"
+        ))?;
+        for id in ids {
+            for memory in statement.query_map([id], |row| row.get::<_, MemoryId>(0))? {
+                drawn.insert(memory?);
+            }
+        }
+    }
+    Ok(drawn)
+}
+
 /// What an erasure takes from other devices too, found before it is carried out.
 pub(crate) struct Leaving {
     marks: BTreeSet<Handle>,
@@ -133,7 +200,11 @@ pub(crate) struct Leaving {
 
 impl Leaving {
     /// What `plan` takes; `None` while the profile doesn't sync.
-    pub(crate) fn of(connection: &Connection, plan: &ErasePlan) -> Result<Option<Leaving>, StoreError> {
+    pub(crate) fn of(
+        connection: &Connection,
+        plan: &ErasePlan,
+        author: Author,
+    ) -> Result<Option<Leaving>, StoreError> {
         if !running(connection)? {
             return Ok(None);
         }
@@ -143,25 +214,11 @@ impl Leaving {
             marks.insert(mark(Marked::Memory, id.as_bytes()));
             items.push(SyncItem::memory(*id));
         }
-        let going: BTreeSet<MemoryId> = plan.memories.iter().copied().collect();
-        let mut drawn = |column: &str, id: &[u8; 16]| -> Result<(), StoreError> {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT m.id FROM memory_source AS s JOIN memory AS m ON m.seq = s.memory WHERE s.{column} = ?1"
-            ))?;
-            for id in statement.query_map([id], |row| row.get::<_, MemoryId>(0))? {
-                let id = id?;
-                if !going.contains(&id) {
-                    marks.insert(mark(Marked::Kept, id.as_bytes()));
-                }
+        items.extend(plan.chats.iter().map(|id| SyncItem::chat(*id)));
+        if author == Author::Person {
+            for id in kept(connection, plan)? {
+                marks.insert(mark(Marked::Kept, id.as_bytes()));
             }
-            Ok(())
-        };
-        for id in &plan.chats {
-            drawn("chat", id.as_bytes())?;
-            items.push(SyncItem::chat(*id));
-        }
-        for id in &plan.turns {
-            drawn("message", id.as_bytes())?;
         }
         marks.extend(plan.chats.iter().map(|id| mark(Marked::Chat, id.as_bytes())));
         marks.extend(plan.turns.iter().map(|id| mark(Marked::Turn, id.as_bytes())));
@@ -260,6 +317,7 @@ pub(super) fn carry_out(
         }
     }
     let receipt = if meaning.plan == ErasePlan::default() {
+        note_unsettled(connection, now_ms)?;
         None
     } else {
         Some(run_plan(connection, &meaning.plan, ErasureId::random(), now_ms)?)
@@ -377,27 +435,11 @@ fn resolve(
 
 /// Adds the memories that came from nothing but what goes, and from what is gone.
 fn closure(connection: &Connection, plan: &mut ErasePlan) -> Result<(), StoreError> {
-    let mut drawn: BTreeMap<MemoryId, bool> = BTreeMap::new();
-    for (column, ids) in [
-        (
-            "chat",
-            plan.chats.iter().map(ChatId::as_bytes).collect::<Vec<_>>(),
-        ),
-        ("message", plan.turns.iter().map(MessageId::as_bytes).collect()),
-    ] {
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT m.id FROM memory_source AS s JOIN memory AS m ON m.seq = s.memory WHERE s.{column} = ?1"
-        ))?;
-        for id in ids {
-            for memory in statement.query_map([id], |row| row.get::<_, MemoryId>(0))? {
-                drawn.insert(memory?, false);
-            }
-        }
-    }
+    let mut drawn = drawn_from(connection, plan)?;
     for id in &plan.memories {
         drawn.remove(id);
     }
-    for id in drawn.into_keys() {
+    for id in drawn {
         let memory = crate::memories::memory_by_id(connection, id)?;
         if memory_is_erased(connection, &memory)? {
             plan.memories.push(id);

@@ -42,22 +42,28 @@ impl Store {
     }
 }
 
-/// Writes records within the caller's transaction.
-pub(super) fn write(connection: &Connection, records: &[SyncRecord]) -> Result<(), StoreError> {
+/// The device machine's space of document keys (`hearth_sync::device`): what goes from it must be gone.
+const KEYS: u8 = 8;
+
+/// Writes records within the caller's transaction. Says whether a key went for good.
+pub(super) fn write(connection: &Connection, records: &[SyncRecord]) -> Result<bool, StoreError> {
+    let mut forgotten = false;
     for record in records {
-        match &record.value {
-            Some(value) => connection
+        if let Some(value) = &record.value {
+            connection
                 .prepare_cached(
                     "INSERT INTO sync_record (space, key, value) VALUES (?1, ?2, ?3)
                      ON CONFLICT (space, key) DO UPDATE SET value = excluded.value",
                 )?
-                .execute((record.space, &record.key, value))?,
-            None => connection
+                .execute((record.space, &record.key, value))?;
+        } else {
+            let gone = connection
                 .prepare_cached("DELETE FROM sync_record WHERE space = ?1 AND key = ?2")?
-                .execute((record.space, &record.key))?,
-        };
+                .execute((record.space, &record.key))?;
+            forgotten |= record.space == KEYS && gone > 0;
+        }
     }
-    Ok(())
+    Ok(forgotten)
 }
 
 /// The first key after all that begin with `prefix`; `None` when there is none.

@@ -3,7 +3,7 @@
 use hearth_protocol::id::{Handle, LogId};
 
 use super::{SyncContent, SyncDocument, SyncItem, apply, capture, erase, journal};
-use crate::erasure::EraseReceipt;
+use crate::erasure::{EraseReceipt, note_unsettled};
 use crate::error::StoreError;
 use crate::id::{ChatId, MemoryId};
 use crate::store::Store;
@@ -104,20 +104,27 @@ pub struct SyncReport {
     pub rejected: Vec<(Handle, String)>,
     /// Erasures that were carried out.
     pub erasures: Vec<ErasureDone>,
+    /// What went may still be in the write-ahead log, because another program reads the database. Until
+    /// [`Store::settle_erasures`] says that it is empty, nothing here counts as erased: an erasure isn't acknowledged.
+    pub log_in_use: bool,
     /// Things whose document holds what was erased.
     pub(super) to_replace: Vec<SyncItem>,
 }
 
 impl Store {
-    /// Writes all of a batch, or nothing. Documents of erased handles are passed over. After an erasure the write-ahead
-    /// log is emptied.
+    /// Writes all of a batch, or nothing. Documents of erased handles are passed over. After an erasure, and after the end
+    /// of a document's key, the write-ahead log is emptied, or [`SyncReport::log_in_use`] says that it isn't.
+    ///
+    /// What a document says and the database doesn't take leaves no trace, and is [`SyncReport::rejected`]: the rest is
+    /// written, and the next batch comes.
     ///
     /// # Errors
-    /// [`StoreError::Full`] and others of the database; nothing is written then.
+    /// [`StoreError::Full`] and others of the database; nothing is written then. When emptying the log fails, everything
+    /// is written.
     pub fn sync_write(&mut self, batch: &SyncBatch, now_ms: i64) -> Result<SyncReport, StoreError> {
         let mut report = SyncReport::default();
         let mut transaction = self.transaction()?;
-        journal::write(&transaction, &batch.records)?;
+        let forgotten = journal::write(&transaction, &batch.records)?;
         for order in &batch.erasures {
             let done = erase::carry_out(&transaction, order.erase, &order.handles, now_ms)?;
             report.erasures.push(done);
@@ -158,6 +165,12 @@ impl Store {
                     attempt.finish()?;
                     report.rejected.push((document.handle, reason));
                 }
+                Err(error) if error.is_constraint() => {
+                    attempt.finish()?;
+                    report
+                        .rejected
+                        .push((document.handle, "the database doesn't take it".into()));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -171,9 +184,13 @@ impl Store {
                 .prepare_cached("DELETE FROM sync_outgoing_erasure WHERE handle = ?1")?
                 .execute([handle.0])?;
         }
+        let other = !report.refused.is_empty() || !report.to_replace.is_empty() || forgotten;
+        if other && report.erasures.is_empty() {
+            note_unsettled(&transaction, now_ms)?;
+        }
         transaction.commit()?;
-        if !report.erasures.is_empty() || !report.refused.is_empty() || !report.to_replace.is_empty() {
-            self.settle_erasures()?;
+        if other || !report.erasures.is_empty() {
+            report.log_in_use = !self.settle_erasures()?;
         }
         Ok(report)
     }

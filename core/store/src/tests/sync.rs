@@ -485,6 +485,84 @@ fn what_cannot_be_stored_is_told_and_changes_nothing() {
     );
 }
 
+/// What a newer version or a mistake of another device says never stops the rest.
+#[test]
+fn one_bad_message_does_not_wedge_the_others() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let bad = chat(&mut one.store);
+    let good = chat(&mut one.store);
+    one.say(bad, "bad");
+    one.say(good, "good");
+    let sent = one.publish();
+    for metadata in ["no json", "[1]", "3", "{\"a\":1", "null"] {
+        let mut sent = sent.clone();
+        for write in &mut sent {
+            if let Some(SyncContent::Chat(chat)) = &mut write.content
+                && chat.id == bad
+            {
+                chat.messages[0].metadata = Some(metadata.into());
+            }
+        }
+        let report = other.take(&sent);
+        assert_eq!(report.rejected.len(), 1, "{metadata}");
+        assert!(other.chat_content(bad).is_none() && other.chat_content(good).is_some());
+    }
+    // Any rule of the schema, also one that nobody thought of here.
+    other
+        .store
+        .connection
+        .execute_batch(
+            "CREATE TEMP TRIGGER rule BEFORE INSERT ON message WHEN new.text = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END;",
+        )
+        .unwrap();
+    let report = other.take(&sent);
+    assert_eq!(report.rejected.len(), 1);
+    assert!(other.chat_content(bad).is_none() && other.chat_content(good).is_some());
+    other.store.connection.execute_batch("DROP TRIGGER rule").unwrap();
+    assert!(other.take(&sent).rejected.is_empty() && other.chat_content(bad).is_some());
+}
+
+/// An older version of the program began to sync: its triggers go when this one opens the store.
+#[test]
+fn triggers_are_those_of_the_version_that_runs() {
+    let (dir, mut store) = create();
+    store.begin_sync().unwrap();
+    let made = |store: &Store| -> Vec<(String, String)> {
+        store
+            .connection
+            .prepare("SELECT name, sql FROM sqlite_schema WHERE name GLOB 'sync_*' AND type IN ('trigger', 'view') ORDER BY name")
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
+    };
+    let wanted = made(&store);
+    assert!(wanted.len() > 10);
+    store
+        .connection
+        .execute_batch(
+            "DROP TRIGGER sync_chat_insert; DROP TRIGGER sync_setting_insert; DROP TRIGGER sync_setting_update;
+             DROP TRIGGER sync_setting_delete; DROP VIEW sync_setting_item;
+             CREATE VIEW sync_setting_item (name, kind, local) AS SELECT name, 3, CAST('old' AS BLOB) FROM setting;
+             CREATE TRIGGER sync_old AFTER INSERT ON chat BEGIN DELETE FROM sync_dirty; END;",
+        )
+        .unwrap();
+    drop(store);
+    let mut store = open(dir.path()).unwrap();
+    assert_eq!(made(&store), wanted);
+    assert!(
+        items(&store).is_empty(),
+        "what is in its document isn't noted again"
+    );
+    let id = chat(&mut store);
+    assert_eq!(items(&store), [SyncItem::chat(id)]);
+    // Nor do they come to be where nothing syncs.
+    store.end_sync().unwrap();
+    drop(store);
+    assert_eq!(made(&open(dir.path()).unwrap()), []);
+}
+
 /// Two devices that make each the other's memory history at once end with the lower id active, both.
 #[test]
 fn a_circle_of_successors_opens_the_same_way_everywhere() {

@@ -330,3 +330,125 @@ fn several_documents_of_one_thing_are_kept_side_by_side() {
             .is_empty()
     );
 }
+
+/// Carrying out another device's order keeps nothing: what has other sources stays because of them, and goes with them.
+#[test]
+fn what_outlives_one_order_by_another_source_goes_with_that_source() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let first = chat(&mut one.store);
+    let second = chat(&mut one.store);
+    let said = [first, second].map(|talk| (talk, one.say(talk, "the secretcanary is out")));
+    other.take(&one.publish());
+    // Drawn offline, from both.
+    let drawn = other.remember("Of the secretcanary", &said);
+    let late = other.publish();
+    let erase = |device: &mut Device, talk| {
+        let plan = ErasePlan {
+            chats: vec![talk],
+            ..ErasePlan::default()
+        };
+        device.store.erase(&plan, 50).unwrap();
+        device.orders()
+    };
+    let orders = erase(&mut one, first);
+    let done = other.erase(&orders);
+    assert_eq!(done.more, [], "a machine keeps nothing");
+    assert_eq!(other.memory(drawn).unwrap().sources.len(), 1);
+    let orders = erase(&mut one, second);
+    other.erase(&orders);
+    assert!(other.memory(drawn).is_none() && !other.holds("secretcanary"));
+    assert_eq!(one.take(&late).refused.len(), 1);
+}
+
+/// A person's own plan keeps only what would have gone by it.
+#[test]
+fn a_plan_keeps_what_it_would_have_taken_and_nothing_else() {
+    let mut one = Device::new(1);
+    let first = chat(&mut one.store);
+    let second = chat(&mut one.store);
+    let said = [first, second].map(|talk| (talk, one.say(talk, "hello")));
+    let both = one.remember("Of both", &said);
+    let unticked = one.remember("Of the first", &said[..1]);
+    let plan = ErasePlan {
+        chats: vec![first],
+        ..ErasePlan::default()
+    };
+    one.store.erase(&plan, 50).unwrap();
+    let orders = one.orders();
+    assert!(orders.contains(&mark(Marked::Kept, unticked.as_bytes())));
+    assert!(!orders.contains(&mark(Marked::Kept, both.as_bytes())));
+    // With the second, everything that it came from is gone.
+    let plan = ErasePlan {
+        chats: vec![second],
+        ..ErasePlan::default()
+    };
+    one.store.erase(&plan, 51).unwrap();
+    assert!(one.orders().contains(&mark(Marked::Kept, both.as_bytes())));
+}
+
+/// Somebody reads the database: what went is in its log still. The report says so, and opening the store ends it.
+#[test]
+fn an_order_is_settled_when_the_log_is_empty_and_not_before() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    one.remember("The secretcanary is out", &[]);
+    let sent = one.publish();
+    other.take(&sent);
+    let log = other._dir.path().join("hearth.db-wal");
+    let reader = crate::connection::open(&other._dir.path().join("hearth.db"), &other.store.key).unwrap();
+    other
+        .store
+        .connection
+        .busy_timeout(std::time::Duration::ZERO)
+        .unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM memory;")
+        .unwrap();
+    // By its handle alone: no receipt tells of it.
+    let order = crate::ErasureOrder {
+        erase: [9; 32],
+        handles: vec![sent[0].document.handle],
+    };
+    let batch = SyncBatch {
+        erasures: vec![order],
+        ..SyncBatch::default()
+    };
+    let report = other.store.sync_write(&batch, 8).unwrap();
+    assert!(report.log_in_use && report.erasures[0].receipt.is_none());
+    assert_eq!(other.store.erasures().unwrap(), [], "there is no receipt to show");
+    assert!(!other.store.settle_erasures().unwrap());
+    drop(reader);
+    // As after a kill: the log stays as it is, and a new process opens the store.
+    let before = std::fs::metadata(&log).unwrap().len();
+    assert_eq!(other.store.resume_erasures().unwrap(), 1);
+    // What it settled is noted in a new one.
+    assert!(std::fs::metadata(&log).unwrap().len() < before);
+    assert_eq!(other.store.resume_erasures().unwrap(), 0);
+    let report = other.store.sync_write(&batch, 9).unwrap();
+    assert!(!report.log_in_use);
+}
+
+/// A document's key that goes without an order leaves the log too; other records cost nothing.
+#[test]
+fn the_log_is_emptied_when_a_key_goes() {
+    let one = &mut Device::new(1);
+    let log = one._dir.path().join("hearth.db-wal");
+    let mut write = |space, value: Option<&[u8]>| {
+        let record = crate::SyncRecord {
+            space,
+            key: vec![1],
+            value: value.map(<[u8]>::to_vec),
+        };
+        let batch = SyncBatch {
+            records: vec![record],
+            ..SyncBatch::default()
+        };
+        one.store.sync_write(&batch, 1).unwrap();
+        std::fs::metadata(&log).unwrap().len()
+    };
+    let put = write(8, Some(b"key"));
+    assert!(write(7, Some(b"other")) > put);
+    let before = write(7, None);
+    assert!(before > put);
+    // What is left is the note that it was emptied.
+    assert!(write(8, None) < before);
+}
