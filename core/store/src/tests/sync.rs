@@ -20,7 +20,7 @@ use crate::{
 
 /// A store that syncs.
 struct Device {
-    _dir: TempDir,
+    dir: TempDir,
     store: Store,
     name: u8,
     made: u8,
@@ -31,7 +31,7 @@ impl Device {
         let (dir, mut store) = create();
         store.begin_sync().unwrap();
         Device {
-            _dir: dir,
+            dir,
             store,
             name,
             made: 0,

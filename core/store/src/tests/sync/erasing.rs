@@ -393,8 +393,8 @@ fn an_order_is_settled_when_the_log_is_empty_and_not_before() {
     one.remember("The secretcanary is out", &[]);
     let sent = one.publish();
     other.take(&sent);
-    let log = other._dir.path().join("hearth.db-wal");
-    let reader = crate::connection::open(&other._dir.path().join("hearth.db"), &other.store.key).unwrap();
+    let log = other.dir.path().join("hearth.db-wal");
+    let reader = crate::connection::open(&other.dir.path().join("hearth.db"), &other.store.key).unwrap();
     other
         .store
         .connection
@@ -431,7 +431,7 @@ fn an_order_is_settled_when_the_log_is_empty_and_not_before() {
 #[test]
 fn the_log_is_emptied_when_a_key_goes() {
     let one = &mut Device::new(1);
-    let log = one._dir.path().join("hearth.db-wal");
+    let log = one.dir.path().join("hearth.db-wal");
     let mut write = |space, value: Option<&[u8]>| {
         let record = crate::SyncRecord {
             space,
