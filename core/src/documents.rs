@@ -7,9 +7,9 @@ mod convert;
 mod incoming;
 
 use hearth_protocol::id::{Handle, Hash, LogId};
-use hearth_store::{Dirty, DocumentWrite, Store, StoreError, SyncDocument};
+use hearth_store::{Dirty, DocumentWrite, Store, StoreError, SyncContent, SyncDocument, SyncItem};
 use hearth_sync::content::DocumentKind;
-use hearth_sync::document::{Doc, DocumentError};
+use hearth_sync::document::{Doc, DocumentError, Record};
 
 pub use incoming::{Arrived, Incoming};
 
@@ -106,7 +106,19 @@ pub fn snapshot(store: &Store, handle: Handle, log: LogId) -> Result<Option<Snap
     }))
 }
 
-fn stored(handle: Handle, item: hearth_store::SyncItem, doc: &Doc) -> SyncDocument {
+/// What all documents of a thing that are here say together; `None` when there is none that can be read.
+pub fn united(store: &Store, item: &SyncItem) -> Result<Option<SyncContent>, DocumentsError> {
+    let mut records = Vec::new();
+    for document in store.sync_documents(item)? {
+        // The actor edits nothing.
+        let doc = Doc::load(&document.document, LogId([0; 16]));
+        let read = doc.and_then(|doc| doc.record(convert::document_kind(item.kind)));
+        records.extend(read.ok());
+    }
+    Ok(Record::united(records).as_ref().and_then(convert::content))
+}
+
+fn stored(handle: Handle, item: SyncItem, doc: &Doc) -> SyncDocument {
     SyncDocument {
         handle,
         item,

@@ -13,6 +13,7 @@ mod prepare;
 mod profile;
 mod restore;
 mod store_thread;
+mod sync;
 mod turn;
 mod unlock;
 
@@ -68,6 +69,7 @@ struct Inner {
     settings: RwLock<Settings>,
     active: ActiveReplies,
     idle: Arc<Idle>,
+    sync: sync::Sync,
     latency: Mutex<LatencyLog>,
     changes: broadcast::Sender<EngineEvent>,
     stopping: CancellationToken,
@@ -124,6 +126,7 @@ impl Engine {
             settings: RwLock::new(settings::from_stored(stored)),
             active: ActiveReplies::default(),
             idle: Arc::default(),
+            sync: sync::Sync::default(),
             latency: Mutex::default(),
             changes: broadcast::channel(WATCH_QUEUE).0,
             stopping: CancellationToken::new(),
@@ -144,6 +147,7 @@ impl Engine {
             let inner = Arc::downgrade(&engine.inner);
             tokio::spawn(memory::run_idle(inner, pause, engine.inner.stopping.clone()));
         }
+        engine.start_sync().await;
         Ok(engine)
     }
 

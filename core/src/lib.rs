@@ -20,4 +20,5 @@ mod title;
 
 pub use engine::Engine;
 pub use error::EngineError;
+pub use hearth_protocol::certificate;
 pub use options::{EngineOptions, Unlock};

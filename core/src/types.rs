@@ -10,6 +10,7 @@ pub mod model;
 pub mod profile;
 pub mod settings;
 pub mod status;
+pub mod sync;
 pub mod turn;
 
 pub use chat::*;
@@ -20,4 +21,5 @@ pub use model::*;
 pub use profile::*;
 pub use settings::*;
 pub use status::*;
+pub use sync::*;
 pub use turn::*;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ts_rs::{Config, TS, TypeVisitor};
 
-use crate::methods::{self, Method, chat, chats, engine, generate, memory, models, profile, settings};
+use crate::methods::{self, Method, chat, chats, engine, generate, memory, models, profile, settings, sync};
 use crate::{ApiError, types};
 
 /// Set it to write the files instead of comparing them.
@@ -111,6 +111,22 @@ fn generate_all() -> String {
     method::<profile::Backup>(c, m);
     method::<profile::Restore>(c, m);
     method::<profile::Wipe>(c, m);
+    method::<sync::CreateAccount>(c, m);
+    method::<sync::RecoverAccount>(c, m);
+    method::<sync::Drill>(c, m);
+    method::<sync::GetSyncStatus>(c, m);
+    method::<sync::SyncOnce>(c, m);
+    method::<sync::SyncRestored>(c, m);
+    method::<sync::ListDevices>(c, m);
+    method::<sync::Pair>(c, m);
+    method::<sync::Approve>(c, m);
+    method::<sync::AnswerPairing>(c, m);
+    method::<sync::RevokeDevice>(c, m);
+    method::<sync::RenameDevice>(c, m);
+    method::<sync::RotateKeys>(c, m);
+    method::<sync::EraseEverywhere>(c, m);
+    method::<sync::ListErasures>(c, m);
+    method::<sync::WriteCertificate>(c, m);
     collector.visit::<ApiError>();
     collector.visit::<types::EngineEvent>();
     collector.visit::<methods::NoEvent>();

@@ -1,12 +1,14 @@
 //! From a method's name and JSON parameters to the engine and back.
 
+use std::time::Duration;
+
 use hearth_core::{Engine, EngineError};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::methods::{self, Empty, Method, chats, memory, models, profile};
+use crate::methods::{self, Empty, Method, chats, memory, models, profile, sync};
 use crate::types::{EngineEvent, ErasureId, RecallParams};
 
 /// Events that may wait for a slow caller before the work waits for it.
@@ -140,6 +142,22 @@ pub const METHOD_NAMES: &[&str] = &[
     profile::Backup::NAME,
     profile::Restore::NAME,
     profile::Wipe::NAME,
+    sync::CreateAccount::NAME,
+    sync::RecoverAccount::NAME,
+    sync::Drill::NAME,
+    sync::GetSyncStatus::NAME,
+    sync::SyncOnce::NAME,
+    sync::SyncRestored::NAME,
+    sync::ListDevices::NAME,
+    sync::Pair::NAME,
+    sync::Approve::NAME,
+    sync::AnswerPairing::NAME,
+    sync::RevokeDevice::NAME,
+    sync::RenameDevice::NAME,
+    sync::RotateKeys::NAME,
+    sync::EraseEverywhere::NAME,
+    sync::ListErasures::NAME,
+    sync::WriteCertificate::NAME,
 ];
 
 /// Runs the method called `name`.
@@ -257,6 +275,40 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
             }
             c.engine.wipe().await?;
             Ok(Empty {})
+        },
+        sync::CreateAccount => |c, p| async move { Ok(c.engine.create_account(p).await?) },
+        sync::RecoverAccount => |c, p| async move { Ok(c.engine.recover_account(p).await?) },
+        sync::Drill => |c, p| async move { Ok(sync::Drilled { epoch: c.engine.drill(p.phrase).await? }) },
+        sync::GetSyncStatus => |c, _| async move { Ok(c.engine.sync_status().await?) },
+        sync::SyncOnce => |c, p| async move {
+            let limit = Duration::from_secs(p.limit_seconds.unwrap_or(30).min(3600).into());
+            Ok(c.engine.sync_once(limit).await?)
+        },
+        sync::SyncRestored => |c, _| async move { Ok(c.engine.sync_restored().await?) },
+        sync::ListDevices => |c, _| async move {
+            Ok(sync::DevicesListed { devices: c.engine.list_devices().await? })
+        },
+        sync::Pair => |c, p| async move { Ok(c.engine.pair(p, c.events, c.cancel).await?) },
+        sync::Approve => |c, p| async move { Ok(c.engine.approve(p.code, c.events, c.cancel).await?) },
+        sync::AnswerPairing => |c, p| async move {
+            c.engine.answer_pairing(p).await?;
+            Ok(Empty {})
+        },
+        sync::RevokeDevice => |c, p| async move { Ok(c.engine.revoke_device(p.device, p.lost).await?) },
+        sync::RenameDevice => |c, p| async move { Ok(c.engine.rename_device(p.device, p.name).await?) },
+        sync::RotateKeys => |c, _| async move { Ok(c.engine.rotate_keys().await?) },
+        sync::EraseEverywhere => |c, p| async move {
+            if !p.erase.confirm {
+                return Err(ApiError::new(ErrorCode::InvalidRequest, "erasing needs to be confirmed"));
+            }
+            Ok(c.engine.erase_everywhere(p.erase, c.events, c.cancel).await?)
+        },
+        sync::ListErasures => |c, _| async move {
+            Ok(sync::ErasuresListed { erasures: c.engine.list_erasures().await? })
+        },
+        sync::WriteCertificate => |c, p| async move {
+            let (bytes, complete) = c.engine.certificate(p.erasure, p.path).await?;
+            Ok(sync::CertificateWritten { bytes, complete })
         },
     })
 }

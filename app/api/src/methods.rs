@@ -15,6 +15,7 @@ pub mod memory;
 pub mod models;
 pub mod profile;
 pub mod settings;
+pub mod sync;
 
 /// One method.
 pub trait Method: Send + Sync + 'static {

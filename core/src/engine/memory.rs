@@ -41,6 +41,7 @@ mod erase;
 mod idle;
 mod keep;
 mod look;
+mod merged;
 mod mine;
 mod prompt;
 mod recall;

@@ -32,6 +32,8 @@ impl Engine {
         let quiet = self.inner.active.hold()?;
         let engine = self.clone();
         self.upkeep(async move {
+            // The device's journal is another's afterwards; or the same, at an earlier time, which the server notices.
+            engine.stop_sync().await;
             // Nor is anything drawn or embedded: it would be settled in that other database.
             let stopped = engine.inner.idle.until_stopped().await;
             let (home, protection) = (engine.inner.home.clone(), lock(&engine.inner.protection).clone());
@@ -66,13 +68,20 @@ impl Engine {
                 *place = Some(store);
                 Ok(settings?)
             });
-            let stored = restored.await?;
+            let stored = match restored.await {
+                Ok(stored) => stored,
+                Err(error) => {
+                    engine.start_sync().await;
+                    return Err(error);
+                }
+            };
             *engine
                 .inner
                 .settings
                 .write()
                 .unwrap_or_else(std::sync::PoisonError::into_inner) = settings::from_stored(stored);
             *engine.inner.chats.memory() = Incognito::default();
+            engine.start_sync().await;
             drop(stopped);
             drop(quiet);
             engine.inner.idle.wake();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::{ChatId, MemoryId, ModelProfile, ModelTask, ProtectionKind};
+use super::{ChatId, MemoryId, ModelProfile, ModelTask, ProtectionKind, SyncState};
 
 /// The engine's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
@@ -136,6 +136,22 @@ pub enum EngineEvent {
     },
     /// Settings changed.
     SettingsChanged,
+    /// The connection to the account's server changed.
+    SyncStateChanged {
+        /// How far it is now.
+        state: SyncState,
+    },
+    /// What other devices wrote or erased has arrived.
+    SyncApplied {
+        /// Memories that are new, changed or gone.
+        memories: u64,
+        /// Chats that are.
+        chats: u64,
+    },
+    /// A device was let in, shut out, or confirmed something.
+    DevicesChanged,
+    /// Something was erased everywhere, or confirmed.
+    ErasuresChanged,
     /// The engine is about to end.
     Stopping,
     /// The watcher was too slow and missed events: look at everything again.

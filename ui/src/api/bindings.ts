@@ -1,6 +1,36 @@
 // Generated from app/api by its tests; do not edit. `HEARTH_WRITE_BINDINGS=1 cargo test -p hearth-api bindings` rewrites it.
 
 /**
+ * Parameters of creating an account.
+ */
+export type AccountCreateParams = { 
+/**
+ * The server's address, as its operator shows it: `hearth-sync://host:port/#KEY`; none: an account without a server.
+ */
+server?: string, 
+/**
+ * The operator's invitation code, where one is needed.
+ */
+invitation?: string, 
+/**
+ * What this device is called; the machine's name otherwise.
+ */
+name?: string, };
+
+/**
+ * An account that has just been made.
+ */
+export type AccountCreated = { 
+/**
+ * The recovery phrase: 24 words, told this once and kept nowhere.
+ */
+phrase: string, 
+/**
+ * How it stands.
+ */
+status: SyncStatus, };
+
+/**
  * What went wrong. Never contains words of a chat.
  */
 export type ApiError = { 
@@ -20,6 +50,15 @@ hint?: string,
  * Numbers and names for programs; an object.
  */
 details?: JsonValue, };
+
+/**
+ * Parameters of [`Approve`].
+ */
+export type ApproveParams = { 
+/**
+ * What the other device shows: the typed code, or the text of the QR code.
+ */
+code: string, };
 
 /**
  * Output of [`Backup`].
@@ -72,6 +111,32 @@ text: string,
  * The memories it was made from.
  */
 memories: Array<MemoryId>, };
+
+/**
+ * Parameters of [`WriteCertificate`].
+ */
+export type CertificateParams = { 
+/**
+ * The erasure's identifier.
+ */
+erasure: string, 
+/**
+ * The file to write; an absolute path where nothing is yet.
+ */
+path: string, };
+
+/**
+ * Output of [`WriteCertificate`].
+ */
+export type CertificateWritten = { 
+/**
+ * Size of the file.
+ */
+bytes: number, 
+/**
+ * Nothing is missing; otherwise it is provisional.
+ */
+complete: boolean, };
 
 /**
  * Parameters of [`ChangeProtection`].
@@ -425,6 +490,70 @@ export type Deleted = {
 chats: number, };
 
 /**
+ * A device of the account.
+ */
+export type DeviceInfo = { 
+/**
+ * Its identifier: 64 hexadecimal digits.
+ */
+device: string, 
+/**
+ * What its owner calls it; empty when it hasn't said yet.
+ */
+name: string, 
+/**
+ * It is this one.
+ */
+this: boolean, 
+/**
+ * It was shut out.
+ */
+revoked: boolean, 
+/**
+ * When it last vouched for its state, by its own clock; milliseconds since 1970-01-01 UTC.
+ */
+last_seen_ms?: number, 
+/**
+ * The last time that its state was the same as here.
+ */
+last_verified_ms?: number, 
+/**
+ * The newest epoch whose key it has confirmed.
+ */
+epoch: number, 
+/**
+ * Erasures that it hasn't confirmed.
+ */
+open_erasures: number, };
+
+/**
+ * Output of [`ListDevices`].
+ */
+export type DevicesListed = { 
+/**
+ * The devices.
+ */
+devices: Array<DeviceInfo>, };
+
+/**
+ * Parameters of [`Drill`].
+ */
+export type DrillParams = { 
+/**
+ * The 24 words.
+ */
+phrase: string, };
+
+/**
+ * Output of [`Drill`]: the phrase works.
+ */
+export type Drilled = { 
+/**
+ * The epoch that it opens.
+ */
+epoch: number, };
+
+/**
  * A change to a message.
  */
 export type EditParams = { 
@@ -512,7 +641,19 @@ model: string,
 /**
  * 0 to 1.
  */
-fraction: number, } | { "type": "settings_changed" } | { "type": "stopping" } | { "type": "missed", 
+fraction: number, } | { "type": "settings_changed" } | { "type": "sync_state_changed", 
+/**
+ * How far it is now.
+ */
+state: SyncState, } | { "type": "sync_applied", 
+/**
+ * Memories that are new, changed or gone.
+ */
+memories: number, 
+/**
+ * Chats that are.
+ */
+chats: number, } | { "type": "devices_changed" } | { "type": "erasures_changed" } | { "type": "stopping" } | { "type": "missed", 
 /**
  * How many.
  */
@@ -538,6 +679,24 @@ messages: number,
  * It goes unless the person says otherwise.
  */
 ticked: boolean, };
+
+/**
+ * What erasing everywhere tells.
+ */
+export type EraseEverywhereEvent = { "type": "undo", 
+/**
+ * How long; seconds.
+ */
+seconds: number, } | { "type": "ordered" };
+
+/**
+ * Parameters of [`EraseEverywhere`].
+ */
+export type EraseEverywhereParams = { 
+/**
+ * What; `confirm` must be true.
+ */
+erase: EraseParams, };
 
 /**
  * A memory that may be erased.
@@ -809,11 +968,86 @@ also_source_of: Array<MemoryId>,
 ticked: boolean, };
 
 /**
+ * What erasing everywhere did.
+ */
+export type ErasedEverywhere = { 
+/**
+ * What was erased here.
+ */
+receipt: EraseReceipt, 
+/**
+ * The orders to the other devices.
+ */
+erasures: Array<ErasureInfo>, };
+
+/**
  * Names one erasure.
  *
  * 128 random bits, written as 32 lowercase hexadecimal digits.
  */
 export type ErasureId = string;
+
+/**
+ * An erasure on every device.
+ */
+export type ErasureInfo = { 
+/**
+ * Its identifier: 64 hexadecimal digits.
+ */
+erasure: string, 
+/**
+ * The erasure that it follows from.
+ */
+because?: string, 
+/**
+ * When it was ordered, by its author's clock; milliseconds since 1970-01-01 UTC.
+ */
+at_ms: number, 
+/**
+ * Gone from this device.
+ */
+done_here: boolean, 
+/**
+ * Devices that have confirmed.
+ */
+confirmed: Array<string>, 
+/**
+ * Devices that haven't.
+ */
+waits_for_devices: Array<string>, 
+/**
+ * The keys haven't been changed since: they are within a day, or at once with `devices.rotate`.
+ */
+waits_for_new_keys: boolean, 
+/**
+ * Devices that may still have the old keys.
+ */
+waits_for_keys_of: Array<string>, 
+/**
+ * Receipts of servers.
+ */
+receipts: number, 
+/**
+ * Servers without one.
+ */
+waits_for_servers: number, 
+/**
+ * Nothing is missing.
+ */
+complete: boolean, 
+/**
+ * It isn't complete after 30 days.
+ */
+overdue: boolean, };
+
+/**
+ * Output of [`ListErasures`].
+ */
+export type ErasuresListed = { 
+/**
+ * The erasures.
+ */
+erasures: Array<ErasureInfo>, };
 
 /**
  * Stable names of what can go wrong.
@@ -1760,6 +1994,61 @@ path: string, };
 export type NoEvent = never;
 
 /**
+ * A person's answer to a running pairing.
+ */
+export type PairAnswer = { 
+/**
+ * Whether both devices show the same digits.
+ */
+same?: boolean, 
+/**
+ * The code, typed again.
+ */
+code?: string, };
+
+/**
+ * What a running pairing tells.
+ */
+export type PairEvent = { "type": "code", 
+/**
+ * To be typed.
+ */
+typed: string, 
+/**
+ * To be scanned, as text.
+ */
+scan: string, 
+/**
+ * The same as a QR code of half blocks, for a terminal that is light on dark.
+ */
+qr: string, 
+/**
+ * When it ends; milliseconds since 1970-01-01 UTC.
+ */
+expires_at_ms: number, } | { "type": "compare", 
+/**
+ * The digits.
+ */
+digits: string, } | { "type": "try_failed", 
+/**
+ * Tries left.
+ */
+left: number, } | { "type": "waiting" };
+
+/**
+ * Parameters of a new device's side of a pairing.
+ */
+export type PairParams = { 
+/**
+ * The account's server, as `account.status` of the other device shows it: `hearth-sync://host:port/#KEY`.
+ */
+server: string, 
+/**
+ * What this device is called; the machine's name otherwise.
+ */
+name?: string, };
+
+/**
  * Percentiles over recent replies.
  */
 export type Percentiles = { 
@@ -1952,6 +2241,41 @@ at_ms: number,
 text: string, };
 
 /**
+ * Parameters of getting an account back.
+ */
+export type RecoverParams = { 
+/**
+ * The account's server: `hearth-sync://host:port/#KEY`.
+ */
+server: string, 
+/**
+ * The 24 words.
+ */
+phrase: string, 
+/**
+ * Whether the other devices stay. Those that don't are shut out: for when they were lost.
+ */
+keep_devices: boolean, 
+/**
+ * What this device is called; the machine's name otherwise.
+ */
+name?: string, };
+
+/**
+ * An account that was got back.
+ */
+export type Recovered = { 
+/**
+ * How it stands.
+ */
+status: SyncStatus, 
+/**
+ * When its newest entry was made, by its author's clock; milliseconds since 1970-01-01 UTC. Whether there is a newer one
+ * that the server hides can't be verified: a time older than the person remembers is a warning.
+ */
+head_at_ms: number, };
+
+/**
  * An answer to write anew.
  */
 export type RegenerateParams = { 
@@ -1963,6 +2287,19 @@ message: MessageId,
  * Choices for the answer.
  */
 options?: TurnOptions, };
+
+/**
+ * Parameters of [`RenameDevice`].
+ */
+export type RenameDeviceParams = { 
+/**
+ * Its identifier, the beginning of it, or its name.
+ */
+device: string, 
+/**
+ * Its new name.
+ */
+name: string, };
 
 /**
  * Parameters of [`Rename`].
@@ -2044,6 +2381,19 @@ passphrase: string,
  * Must be true when the profile has chats: they will be gone.
  */
 replace?: boolean, };
+
+/**
+ * Parameters of [`RevokeDevice`].
+ */
+export type RevokeDeviceParams = { 
+/**
+ * Its identifier, the beginning of it, or its name.
+ */
+device: string, 
+/**
+ * It was lost or stolen, not put away.
+ */
+lost?: boolean, };
 
 /**
  * Who said something.
@@ -2407,6 +2757,81 @@ export type Stopped = {
 stopped: boolean, };
 
 /**
+ * Parameters of [`SyncOnce`].
+ */
+export type SyncOnceParams = { 
+/**
+ * Longest wait; 30 seconds when absent, at most an hour.
+ */
+limit_seconds?: number, };
+
+/**
+ * How far the connection to the account's server is.
+ */
+export type SyncState = "no_account" | "no_server" | "offline" | "connecting" | "catching_up" | "live" | "revoked";
+
+/**
+ * How sync stands.
+ */
+export type SyncStatus = { 
+/**
+ * The connection.
+ */
+state: SyncState, 
+/**
+ * The account: 64 hexadecimal digits, to be compared with what a certificate says.
+ */
+account?: string, 
+/**
+ * Where its server is.
+ */
+server?: string, 
+/**
+ * The server's address as another device takes it, its key included.
+ */
+server_address?: string, 
+/**
+ * The number of the running epoch.
+ */
+epoch: number, 
+/**
+ * Things that changed here and aren't sealed yet.
+ */
+changed_here: number, 
+/**
+ * Documents that wait to be sealed.
+ */
+unsealed: number, 
+/**
+ * Envelopes that the server hasn't confirmed.
+ */
+unconfirmed: number, 
+/**
+ * Statements that the server hasn't taken.
+ */
+unsent: number, 
+/**
+ * Why something waits, one sentence each.
+ */
+waits: Array<string>, 
+/**
+ * What went wrong last, as long as it matters.
+ */
+problem?: string, 
+/**
+ * Everything of this device is at the server, and everything of the server is here.
+ */
+settled: boolean, 
+/**
+ * The account's devices, those shut out too.
+ */
+devices: Array<DeviceInfo>, 
+/**
+ * Erasures, the oldest first.
+ */
+erasures: Array<ErasureInfo>, };
+
+/**
  * Where the time of a reply went, in milliseconds.
  */
 export type Timings = { 
@@ -2561,4 +2986,20 @@ export interface Methods {
   "profile.backup": { params: BackupParams; event: NoEvent; output: BackedUp };
   "profile.restore": { params: RestoreParams; event: NoEvent; output: Empty };
   "profile.wipe": { params: WipeParams; event: NoEvent; output: Empty };
+  "account.create": { params: AccountCreateParams; event: NoEvent; output: AccountCreated };
+  "account.recover": { params: RecoverParams; event: NoEvent; output: Recovered };
+  "account.drill": { params: DrillParams; event: NoEvent; output: Drilled };
+  "sync.status": { params: Empty; event: NoEvent; output: SyncStatus };
+  "sync.once": { params: SyncOnceParams; event: NoEvent; output: SyncStatus };
+  "sync.restored": { params: Empty; event: NoEvent; output: SyncStatus };
+  "devices.list": { params: Empty; event: NoEvent; output: DevicesListed };
+  "devices.pair": { params: PairParams; event: PairEvent; output: SyncStatus };
+  "devices.approve": { params: ApproveParams; event: PairEvent; output: DeviceInfo };
+  "devices.answer": { params: PairAnswer; event: NoEvent; output: Empty };
+  "devices.revoke": { params: RevokeDeviceParams; event: NoEvent; output: SyncStatus };
+  "devices.rename": { params: RenameDeviceParams; event: NoEvent; output: SyncStatus };
+  "devices.rotate": { params: Empty; event: NoEvent; output: SyncStatus };
+  "erasures.order": { params: EraseEverywhereParams; event: EraseEverywhereEvent; output: ErasedEverywhere };
+  "erasures.list": { params: Empty; event: NoEvent; output: ErasuresListed };
+  "erasures.certificate": { params: CertificateParams; event: NoEvent; output: CertificateWritten };
 }

@@ -10,7 +10,12 @@ impl From<EngineError> for ApiError {
         let message = error.to_string();
         let (code, hint, details) = match error {
             EngineError::InvalidRequest(_) => (ErrorCode::InvalidRequest, None, None),
-            EngineError::NotFound { what } => (ErrorCode::NotFound, None, Some(json!({ "what": what }))),
+            EngineError::NotFound { what } => (
+                ErrorCode::NotFound,
+                (what == "account")
+                    .then_some("make one with: hearth account create; or join one with: hearth devices pair"),
+                Some(json!({ "what": what })),
+            ),
             EngineError::Locked { needs } => (
                 ErrorCode::Locked,
                 Some(

@@ -348,7 +348,11 @@ fn is_certain(memory: &Memory) -> bool {
 }
 
 /// Memories that are not history, near by vector or by words, with their cosine (0 where there is none).
-fn nearest(store: &Store, text: &str, vector: Option<&Vector>) -> Result<Vec<(Memory, f32)>, StoreError> {
+pub(super) fn nearest(
+    store: &Store,
+    text: &str,
+    vector: Option<&Vector>,
+) -> Result<Vec<(Memory, f32)>, StoreError> {
     let filter = Filter {
         states: vec![MemoryState::Active, MemoryState::Review],
         ..Filter::default()

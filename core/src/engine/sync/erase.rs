@@ -1,0 +1,74 @@
+//! Erasing everywhere: a person's word, a window to take it back when it is much, then here and on every device.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Engine, Result};
+use super::run::Command;
+use crate::error::EngineError;
+use crate::types::{EraseEverywhereEvent, EraseParams, ErasedEverywhere};
+
+/// So many memories, messages and chats are erased without a window to take it back.
+pub(super) const BULK: usize = 20;
+/// How long the window is, in seconds.
+const UNDO_SECONDS: u32 = 30;
+
+impl Engine {
+    /// Erases on this device and orders it of all others. Where more than twenty things would go, or everything, it waits
+    /// half a minute first: whoever cancels the call until then takes it back. Once it is ordered it can't be taken back.
+    ///
+    /// Errors: as [`Engine::erase`]; [`EngineError::NotFound`] without an account; [`EngineError::Cancelled`]: nothing was
+    /// erased.
+    pub async fn erase_everywhere(
+        &self,
+        params: EraseParams,
+        events: mpsc::Sender<EraseEverywhereEvent>,
+        cancel: CancellationToken,
+    ) -> Result<ErasedEverywhere> {
+        let running = self.running()?;
+        let preview = self
+            .preview_erase(params.scope.clone(), params.take_memories.clone())
+            .await?;
+        let many = preview.memories.len() + preview.turns.len() + preview.chats.len() > BULK;
+        let all = matches!(params.scope, crate::types::EraseScope::All);
+        let mut params = params;
+        if many || all {
+            // What comes in while it waits isn't swept along.
+            params.seen.get_or_insert_with(|| crate::types::EraseSeen {
+                memories: preview.memories.iter().map(|part| part.memory.id).collect(),
+                turns: preview.turns.iter().map(|part| part.message).collect(),
+                chats: preview.chats.iter().map(|part| part.chat).collect(),
+            });
+            let _ = events
+                .send(EraseEverywhereEvent::Undo {
+                    seconds: UNDO_SECONDS,
+                })
+                .await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(UNDO_SECONDS.into())) => {}
+                () = cancel.cancelled() => return Err(EngineError::Cancelled),
+                () = self.stopping() => return Err(EngineError::Stopped),
+            }
+        }
+        let before: BTreeSet<String> = running
+            .ask(Command::Status)
+            .await?
+            .erasures
+            .into_iter()
+            .map(|erasure| erasure.erasure)
+            .collect();
+        let receipt = self.erase(params).await?;
+        running.ask(Command::Nudge).await??;
+        let _ = events.send(EraseEverywhereEvent::Ordered).await;
+        let status = running.ask(Command::Status).await?;
+        let erasures = status
+            .erasures
+            .into_iter()
+            .filter(|erasure| !before.contains(&erasure.erasure))
+            .collect();
+        Ok(ErasedEverywhere { receipt, erasures })
+    }
+}

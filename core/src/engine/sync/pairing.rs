@@ -1,0 +1,427 @@
+//! Two devices meet in a mailbox of the server, and their people compare six digits.
+
+use std::time::Duration;
+
+use hearth_protocol::codec::Wire;
+use hearth_protocol::entropy::Entropy;
+use hearth_protocol::id::MailboxId;
+use hearth_protocol::limits::PAIRING_TTL_MS;
+use hearth_protocol::message::{Reply, ReplyFrame, Request, RequestFrame, ToMailbox};
+use hearth_protocol::pairing::{MailboxMessage, ScanCode, TypedCode};
+use hearth_sync::device::{Device, Input, Keychain, Notice};
+use hearth_sync::keys::SigningKey;
+use hearth_sync::pairing::qr::{Paint, Qr};
+use hearth_sync::pairing::{Admitted, Admitting, Code, Joined, Joining, Output, PairingError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Engine, Result, lock};
+use super::machine::{OsEntropy, device_error, time};
+use super::run::{Command, Running};
+use super::{PATIENCE, device_name, internal, parse_address, view, wait_notice};
+use crate::error::EngineError;
+use crate::net::{Connection, Endpoint, Event, Identity, Network};
+use crate::types::{DeviceInfo, PairAnswer, PairEvent, PairParams, SyncState, SyncStatus};
+
+/// A mailbox at a server, on a connection of its own that names nobody.
+struct Mailbox {
+    connection: Connection,
+    /// Keeps the socket.
+    network: Network,
+    id: MailboxId,
+    next: u32,
+}
+
+impl Mailbox {
+    async fn open(endpoint: &Endpoint, id: MailboxId) -> Result<Self> {
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        OsEntropy.fill(&mut *seed);
+        let identity = Identity::from_seed(&seed).map_err(internal)?;
+        let network = Network::new().map_err(|error| EngineError::Network(error.to_string()))?;
+        let connection = tokio::time::timeout(PATIENCE, network.connect(&identity, endpoint))
+            .await
+            .map_err(|_| EngineError::Network("the server doesn't answer".into()))?
+            .map_err(|error| EngineError::Network(format!("the server can't be reached: {error}")))?;
+        Ok(Self {
+            connection,
+            network,
+            id,
+            next: 1,
+        })
+    }
+
+    /// Puts a message in; without one, only asks to be told of what comes.
+    fn say(&mut self, message: Option<MailboxMessage>) -> Result<u32> {
+        let id = self.next;
+        self.next += 1;
+        let request = Request::Mailbox(ToMailbox {
+            mailbox: self.id,
+            message,
+        });
+        self.connection
+            .sender
+            .frame(RequestFrame { id, request }.encode())
+            .map_err(|_| broken())?;
+        Ok(id)
+    }
+
+    /// What lies in it or has come, with the request that it answers. Safe to drop and to call again.
+    async fn next(&mut self) -> Result<(u32, Vec<MailboxMessage>)> {
+        loop {
+            match self.connection.events.next().await {
+                Event::Frame(bytes) => match ReplyFrame::decode(&bytes) {
+                    Ok(ReplyFrame {
+                        to,
+                        reply: Reply::Mailbox(messages),
+                    }) => return Ok((to, messages.into_inner())),
+                    Ok(ReplyFrame {
+                        reply: Reply::Refused(refusal),
+                        ..
+                    }) => return Err(EngineError::Network(view::refusal(refusal.code))),
+                    _ => {}
+                },
+                Event::Batch(_) => {}
+                Event::Closed(closed) => {
+                    return Err(closed
+                        .code
+                        .map_or_else(broken, |code| EngineError::Network(view::refusal(code))));
+                }
+            }
+        }
+    }
+
+    /// Waits until the server has what was said last.
+    async fn flush(&mut self, last: u32) {
+        let answered = async {
+            while let Ok((to, _)) = self.next().await {
+                if to == last {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(5), answered).await;
+    }
+
+    async fn close(self) {
+        self.connection.sender.close(None);
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.network.idle()).await;
+    }
+}
+
+fn broken() -> EngineError {
+    EngineError::Network("the connection to the server broke: begin the pairing again".into())
+}
+
+fn failed(error: PairingError) -> EngineError {
+    EngineError::InvalidRequest(error.to_string())
+}
+
+/// The one pairing that goes on; its end clears the place.
+struct Desk(Engine);
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        *lock(&self.0.inner.sync.desk) = None;
+    }
+}
+
+impl Engine {
+    fn take_desk(&self) -> Result<(Desk, mpsc::Receiver<PairAnswer>)> {
+        let mut desk = lock(&self.inner.sync.desk);
+        if desk.as_ref().is_some_and(|other| !other.is_closed()) {
+            return Err(failed(PairingError::Busy));
+        }
+        let (answers, from_person) = mpsc::channel(4);
+        *desk = Some(answers);
+        Ok((Desk(self.clone()), from_person))
+    }
+
+    /// A person's answer to the pairing that goes on.
+    ///
+    /// Errors: [`EngineError::InvalidRequest`] when there is none.
+    pub async fn answer_pairing(&self, answer: PairAnswer) -> Result<()> {
+        let desk = lock(&self.inner.sync.desk).clone();
+        let none = || EngineError::InvalidRequest("no pairing waits for an answer".into());
+        desk.ok_or_else(none)?.send(answer).await.map_err(|_| none())
+    }
+
+    /// Lets this profile into an account: shows a code, which a device of the account scans or types.
+    ///
+    /// Errors: [`EngineError::Network`], [`EngineError::InvalidRequest`] for what a pairing ends with; nothing is kept then.
+    pub async fn pair(
+        &self,
+        params: PairParams,
+        events: mpsc::Sender<PairEvent>,
+        cancel: CancellationToken,
+    ) -> Result<SyncStatus> {
+        let _only = self.inner.sync.changing.lock().await;
+        self.check_no_account()?;
+        let (_desk, mut answers) = self.take_desk()?;
+        let name = device_name(params.name)?;
+        let address = parse_address(&params.server)?;
+        let keys = Keychain::random(&mut OsEntropy);
+        let public = keys.public().map_err(internal)?;
+        let endpoint = address.endpoint.to_string().try_into().map_err(internal)?;
+        let typed = Code::to_type(&mut OsEntropy);
+        let scan = Code::to_scan(public, endpoint, &mut OsEntropy);
+        let now_ms = self.now_ms();
+        let mut sides = Vec::new();
+        for code in [&typed, &scan] {
+            let mut mailbox = Mailbox::open(&address.endpoint, code.mailbox()).await?;
+            let (joining, outputs) =
+                Joining::begin(code, public, time(now_ms), &mut OsEntropy).map_err(failed)?;
+            for output in outputs {
+                if let Output::Send(message) = output {
+                    mailbox.say(Some(message))?;
+                }
+            }
+            sides.push((mailbox, joining));
+        }
+        tell_code(&events, &typed, &scan, now_ms).await?;
+        let signer = keys.signing().map_err(internal)?;
+        let limit = Duration::from_millis(PAIRING_TTL_MS);
+        let joined = tokio::select! {
+            joined = self.join(sides, &signer, &events, &mut answers) => joined?,
+            () = cancel.cancelled() => return Err(EngineError::Cancelled),
+            () = self.stopping() => return Err(EngineError::Stopped),
+            () = tokio::time::sleep(limit) => return Err(failed(PairingError::Expired)),
+        };
+        let server = match &joined.genesis.statement.action {
+            hearth_protocol::control::Action::Genesis(genesis) => genesis.server.clone(),
+            _ => None,
+        };
+        if server.is_none_or(|server| server.key != address.key) {
+            return Err(EngineError::InvalidRequest(
+                "the account's server isn't the one of the address that was given: look at it again on the other device"
+                    .into(),
+            ));
+        }
+        let joining = hearth_sync::device::Joining {
+            genesis: joined.genesis,
+            control: joined.control,
+            checkpoint: joined.checkpoint,
+            transcript: joined.transcript,
+        };
+        let (device, outputs) = Device::join(joining, keys, time(self.now_ms()), &mut OsEntropy)
+            .map_err(|error| device_error(&error))?;
+        self.begin(device, outputs, &name).await?;
+        let running = self.running()?;
+        let (status, _) = running
+            .wait_for(PATIENCE, |status| status.state == SyncState::Live)
+            .await?;
+        Ok(status)
+    }
+
+    /// Both codes' pairings at once: which of them the other device takes up is its choice.
+    async fn join(
+        &self,
+        mut sides: Vec<(Mailbox, Joining)>,
+        signer: &SigningKey,
+        events: &mpsc::Sender<PairEvent>,
+        answers: &mut mpsc::Receiver<PairAnswer>,
+    ) -> Result<Joined> {
+        let mut comparing = None;
+        loop {
+            let (which, outputs) = {
+                let [first, second] = &mut sides[..] else {
+                    return Err(internal("two codes"));
+                };
+                tokio::select! {
+                    came = first.0.next() => (0, came.map(|(_, messages)| messages)),
+                    came = second.0.next() => (1, came.map(|(_, messages)| messages)),
+                    answer = answers.recv() => {
+                        let (Some(which), Some(PairAnswer { same: Some(same), .. })) = (comparing, answer) else {
+                            continue;
+                        };
+                        let side: &mut (Mailbox, Joining) = if which == 0 { first } else { second };
+                        let outputs = side.1.confirm(same, time(self.now_ms())).map_err(failed)?;
+                        if let Some(joined) = done(outputs) {
+                            return Ok(joined);
+                        }
+                        let _ = events.send(PairEvent::Waiting).await;
+                        continue;
+                    }
+                }
+            };
+            let Some((mailbox, joining)) = sides.get_mut(which) else {
+                continue;
+            };
+            for message in outputs? {
+                let now = time(self.now_ms());
+                let outputs = joining
+                    .receive(&message, signer, now, &mut OsEntropy)
+                    .map_err(failed)?;
+                for output in outputs {
+                    match output {
+                        Output::Send(message) => _ = mailbox.say(Some(message))?,
+                        Output::Compare(digits) => {
+                            comparing = Some(which);
+                            let _ = events.send(PairEvent::Compare { digits }).await;
+                        }
+                        Output::TryFailed { left } => {
+                            let _ = events.send(PairEvent::TryFailed { left }).await;
+                        }
+                        Output::Failed(why) => return Err(failed(why)),
+                        Output::Done(joined) => return Ok(joined),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets another device into this account: `code` is what it shows, typed or scanned.
+    ///
+    /// Errors: as [`Engine::pair`]; [`EngineError::Network`] when the server can't be asked.
+    pub async fn approve(
+        &self,
+        code: String,
+        events: mpsc::Sender<PairEvent>,
+        cancel: CancellationToken,
+    ) -> Result<DeviceInfo> {
+        let running = self.running()?;
+        let (_desk, mut answers) = self.take_desk()?;
+        let code = parse_code(&code)?;
+        self.online(&running).await?;
+        let status = running.ask(Command::Status).await?;
+        let endpoint: Endpoint = status
+            .server
+            .unwrap_or_default()
+            .parse()
+            .map_err(|_| internal("the server's address"))?;
+        let sponsor = running.ask(Command::Sponsor).await??;
+        let now = time(self.now_ms());
+        let mut admitting = Admitting::begin(&code, sponsor, now).map_err(failed)?;
+        let mut mailbox = Mailbox::open(&endpoint, code.mailbox()).await?;
+        mailbox.say(None)?;
+        let limit = Duration::from_millis(PAIRING_TTL_MS);
+        let admitted = tokio::select! {
+            admitted = self.admit(&mut admitting, &mut mailbox, &events, &mut answers) => admitted?,
+            () = cancel.cancelled() => return Err(EngineError::Cancelled),
+            () = self.stopping() => return Err(EngineError::Stopped),
+            () = tokio::time::sleep(limit) => return Err(failed(PairingError::Expired)),
+        };
+        let enrolled = enrol(&running, &admitted).await;
+        let entry = enrolled.as_ref().ok().copied();
+        let mut last = 0;
+        for output in admitting.enrolled(entry, &mut OsEntropy).map_err(failed)? {
+            if let Output::Send(message) = output {
+                last = mailbox.say(Some(message))?;
+            }
+        }
+        mailbox.flush(last).await;
+        mailbox.close().await;
+        enrolled?;
+        let device = admitted.device.device_id().to_string();
+        let status = running.ask(Command::Status).await?;
+        status
+            .devices
+            .into_iter()
+            .find(|other| other.device == device)
+            .ok_or(EngineError::NotFound { what: "device" })
+    }
+
+    async fn admit(
+        &self,
+        admitting: &mut Admitting,
+        mailbox: &mut Mailbox,
+        events: &mpsc::Sender<PairEvent>,
+        answers: &mut mpsc::Receiver<PairAnswer>,
+    ) -> Result<Admitted> {
+        loop {
+            let outputs = tokio::select! {
+                came = mailbox.next() => {
+                    let mut outputs = Vec::new();
+                    for message in came?.1 {
+                        let now = time(self.now_ms());
+                        outputs.extend(admitting.receive(&message, now, &mut OsEntropy).map_err(failed)?);
+                    }
+                    outputs
+                }
+                Some(answer) = answers.recv() => {
+                    let now = time(self.now_ms());
+                    match answer {
+                        PairAnswer { same: Some(same), .. } => {
+                            admitting.confirm(same, now, &mut OsEntropy).map_err(failed)?
+                        }
+                        PairAnswer { code: Some(code), .. } => {
+                            let code = TypedCode::parse(&code).map_err(|_| mistyped())?;
+                            admitting.retype(&code, now, &mut OsEntropy).map_err(failed)?
+                        }
+                        _ => continue,
+                    }
+                }
+            };
+            let mut last = 0;
+            for output in outputs {
+                match output {
+                    Output::Send(message) => last = mailbox.say(Some(message))?,
+                    Output::Compare(digits) => {
+                        let _ = events.send(PairEvent::Compare { digits }).await;
+                    }
+                    Output::TryFailed { left } => {
+                        let _ = events.send(PairEvent::TryFailed { left }).await;
+                    }
+                    Output::Failed(why) => {
+                        mailbox.flush(last).await;
+                        return Err(failed(why));
+                    }
+                    Output::Done(admitted) => return Ok(admitted),
+                }
+            }
+        }
+    }
+}
+
+/// Has the enrolment made, and gives its entry.
+async fn enrol(running: &Running, admitted: &Admitted) -> Result<hearth_protocol::id::Hash> {
+    let wanted = admitted.device.device_id();
+    let mut notices = running.notices();
+    running
+        .step(Input::Enrol {
+            keys: admitted.device,
+            proof: admitted.proof,
+            transcript: admitted.transcript,
+        })
+        .await?;
+    wait_notice(&mut notices, |notice| match notice {
+        Notice::Enrolled { device, entry } if *device == wanted => Some(*entry),
+        _ => None,
+    })
+    .await
+}
+
+fn done(outputs: Vec<Output<Joined>>) -> Option<Joined> {
+    outputs.into_iter().find_map(|output| match output {
+        Output::Done(joined) => Some(joined),
+        _ => None,
+    })
+}
+
+async fn tell_code(events: &mpsc::Sender<PairEvent>, typed: &Code, scan: &Code, now_ms: i64) -> Result<()> {
+    let (Code::Typed(typed), Code::Scanned(scan)) = (typed, scan) else {
+        return Err(internal("two codes"));
+    };
+    let scan = scan.to_text();
+    let qr = Qr::new(&scan).map_err(internal)?.terminal(Paint::DarkBackground);
+    let event = PairEvent::Code {
+        typed: typed.to_string(),
+        scan,
+        qr,
+        expires_at_ms: now_ms.saturating_add_unsigned(PAIRING_TTL_MS),
+    };
+    events.send(event).await.map_err(|_| EngineError::Cancelled)
+}
+
+fn parse_code(text: &str) -> Result<Code> {
+    let text = text.trim();
+    if text.to_ascii_uppercase().starts_with("HEARTH:") {
+        return ScanCode::parse(text).map(Code::Scanned).map_err(|_| mistyped());
+    }
+    TypedCode::parse(text).map(Code::Typed).map_err(|_| mistyped())
+}
+
+fn mistyped() -> EngineError {
+    EngineError::InvalidRequest(
+        "this is no pairing code: 12 characters as XXXX-XXXX-XXXX, or the text of the QR code; look for a slip".into(),
+    )
+}

@@ -1,0 +1,199 @@
+//! What faces see of the machine: plain words, no keys.
+
+use hearth_protocol::error::ErrorCode;
+use hearth_protocol::id::DeviceId;
+use hearth_sync::device::{Device, ErasureStatus, Link, Notice, Proof, Suspicion, Waits};
+use serde_json::Value;
+
+use crate::net::ServerAddress;
+use crate::types::{DeviceInfo, ErasureInfo, SyncState, SyncStatus};
+
+/// How a profile without an account stands.
+pub(super) fn without_account() -> SyncStatus {
+    SyncStatus {
+        state: SyncState::NoAccount,
+        account: None,
+        server: None,
+        server_address: None,
+        epoch: 0,
+        changed_here: 0,
+        unsealed: 0,
+        unconfirmed: 0,
+        unsent: 0,
+        waits: Vec::new(),
+        problem: None,
+        settled: false,
+        devices: Vec::new(),
+        erasures: Vec::new(),
+    }
+}
+
+pub(super) fn state(link: Link, has_server: bool, ended: bool) -> SyncState {
+    match (ended, has_server, link) {
+        (true, ..) => SyncState::Revoked,
+        (_, false, Link::Offline) => SyncState::NoServer,
+        (.., Link::Offline) => SyncState::Offline,
+        (.., Link::Greeting) => SyncState::Connecting,
+        (.., Link::Gate | Link::Catching) => SyncState::CatchingUp,
+        (.., Link::Live) => SyncState::Live,
+    }
+}
+
+pub(super) fn status(device: &Device, now_ms: u64, ended: bool, problem: Option<String>) -> SyncStatus {
+    let status = device.status(now_ms);
+    let server = device.account().server();
+    let endpoint = server.map(|server| server.endpoint.to_string());
+    let server_address = server.and_then(|server| {
+        let address = ServerAddress {
+            endpoint: server.endpoint.parse().ok()?,
+            key: server.key,
+        };
+        Some(address.to_string())
+    });
+    let state = state(status.link, server.is_some(), ended);
+    let settled = status.link == Link::Live
+        && (status.unsealed, status.unconfirmed, status.unsent) == (0, 0, 0)
+        && status.waits.is_empty();
+    SyncStatus {
+        state,
+        account: Some(device.account_id().to_string()),
+        server: endpoint,
+        server_address,
+        epoch: status.epoch,
+        changed_here: 0,
+        unsealed: status.unsealed as u64,
+        unconfirmed: status.unconfirmed,
+        unsent: status.unsent as u64,
+        waits: status.waits.iter().map(waits).collect(),
+        problem,
+        settled,
+        devices: status
+            .devices
+            .into_iter()
+            .map(|device| DeviceInfo {
+                device: device.device.to_string(),
+                name: String::new(),
+                this: device.this,
+                revoked: device.revoked,
+                last_seen_ms: device.last_seen_ms.map(signed),
+                last_verified_ms: device.last_verified_ms.map(signed),
+                epoch: device.epoch,
+                open_erasures: device.erasures_open as u64,
+            })
+            .collect(),
+        erasures: status.erasures.iter().map(erasure).collect(),
+    }
+}
+
+fn erasure(status: &ErasureStatus) -> ErasureInfo {
+    let names = |devices: &[DeviceId]| devices.iter().map(ToString::to_string).collect();
+    ErasureInfo {
+        erasure: status.erase.to_string(),
+        because: status.because.map(|because| because.to_string()),
+        at_ms: signed(status.at_ms),
+        done_here: status.done_here,
+        confirmed: names(&status.acknowledged),
+        waits_for_devices: names(&status.missing.acks),
+        waits_for_new_keys: status.missing.epoch,
+        waits_for_keys_of: names(&status.missing.epoch_acks),
+        receipts: status.receipts.len() as u64,
+        waits_for_servers: status.missing.receipts.len() as u64,
+        complete: status.complete,
+        overdue: status.overdue,
+    }
+}
+
+/// Gives the devices the names that they are called by: an object, from identifier to name.
+pub(super) fn name_devices(devices: &mut [DeviceInfo], names: &Value) {
+    for device in devices {
+        if let Some(name) = names.get(&device.device).and_then(Value::as_str) {
+            name.clone_into(&mut device.name);
+        }
+    }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+fn waits(waits: &Waits) -> String {
+    match waits {
+        Waits::Connection => {
+            "there is no connection to the server; it goes out as soon as there is one".into()
+        }
+        Waits::Epoch => "a device was shut out, and the keys are being changed".into(),
+        Waits::EpochKey => "another device has to hand over the running key: bring one online".into(),
+        Waits::Answer => {
+            "this profile, or the server, looks restored from a backup or copied: see `hearth sync doctor`"
+                .into()
+        }
+        Waits::Confirmation => "the server hasn't confirmed yet".into(),
+        Waits::Missing(_) => "something that belongs to it is still on its way from another device".into(),
+    }
+}
+
+/// A refusal, in words that say what to do.
+pub(super) fn refusal(code: ErrorCode) -> String {
+    match code {
+        ErrorCode::VersionTooOld => "this device speaks an old protocol: update Hearth here".into(),
+        ErrorCode::VersionTooNew => "the server speaks an old protocol: its operator has to update it".into(),
+        ErrorCode::UnknownAccount => "the server doesn't know this account".into(),
+        ErrorCode::UnknownDevice => "the server doesn't know this device yet".into(),
+        ErrorCode::RevokedDevice => "this device was shut out of the account".into(),
+        ErrorCode::StaleInstance => {
+            "another copy of this device has connected, or it was restored: see `hearth sync doctor`".into()
+        }
+        ErrorCode::Superseded => "another connection of this device took over".into(),
+        ErrorCode::NotInvited => {
+            "this server opens accounts only by invitation: ask its operator for a code, and give it with --invitation"
+                .into()
+        }
+        ErrorCode::AccountExists => "the server has this account already".into(),
+        ErrorCode::QuotaReached => {
+            "the account's space at the server is used up: nothing is lost, it is sent again when there is room".into()
+        }
+        ErrorCode::RateLimited | ErrorCode::Busy => "the server is busy and asks to wait".into(),
+        ErrorCode::StorageFailed => "the server can't store anything now: its operator has to look".into(),
+        ErrorCode::PairingUnknown | ErrorCode::PairingExpired | ErrorCode::PairingUsed => {
+            "the pairing code isn't valid any more: show a new one".into()
+        }
+        other => format!("the server refuses ({other:?})"),
+    }
+}
+
+/// A notice, in words; only for those that a person has to see.
+pub(super) fn notice(notice: &Notice) -> String {
+    match notice {
+        Notice::FalseServer => {
+            "whoever answered at the server's address couldn't prove to be the server; nothing was sent"
+                .into()
+        }
+        Notice::QuotaReached => refusal(ErrorCode::QuotaReached),
+        Notice::ClockSkew(by) => format!(
+            "the clocks of this device and the server differ by {} hours",
+            by / 3_600_000
+        ),
+        Notice::RestoredOrCopied => waits(&Waits::Answer),
+        Notice::Dropped => {
+            "a change of the account was overtaken by another device's: look, and order it again".into()
+        }
+        Notice::Moved(_) => "the account has moved to another server".into(),
+        Notice::WrittenAgain(_) => "the server didn't keep something, and it is sent again".into(),
+        Notice::Damaged { .. } => "another device's change is damaged and was left out".into(),
+        Notice::Tampered => {
+            "what arrived isn't what was signed: the server or the way to it damages data".into()
+        }
+        Notice::Suspicion(Suspicion::Withheld { .. }) => "the server seems to withhold changes".into(),
+        Notice::Suspicion(Suspicion::Erasure { .. }) => "the server seems to withhold an erasure".into(),
+        Notice::Suspicion(Suspicion::LiveRoot { .. }) => {
+            "another device sees other content than this one: the server may hide something".into()
+        }
+        Notice::Suspicion(Suspicion::Control | Suspicion::Checkpoint) => {
+            "the server shows an older state of the account than another device has seen".into()
+        }
+        Notice::Proof(Proof::TwoHashes { .. } | Proof::SplitView { .. }) => {
+            "PROOF OF AN ATTACK: two versions of one signed history exist. Stop using this server".into()
+        }
+        other => format!("{other:?}"),
+    }
+}
