@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod sync;
+
+pub(crate) use sync::{Account, Certificate, Devices, Erase, Erasures, Sync};
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done
@@ -15,7 +19,7 @@ Exit codes:
   5    the model isn't here, can't be used or doesn't fit this machine
   6    the text is larger than the model's window
   7    the disk is full, or a file can't be read or written
-  8    a download failed
+  8    a download failed, or the sync server can't be reached or refuses
   130  interrupted
 
 Environment:
@@ -98,6 +102,23 @@ pub(crate) enum Command {
     /// List, download, check and choose models
     #[command(subcommand)]
     Models(Models),
+    /// Make an account for several devices, and try its recovery phrase
+    #[command(subcommand)]
+    Account(Account),
+    /// Let devices in, list, rename and shut them out
+    #[command(subcommand)]
+    Devices(Devices),
+    /// Keep devices in sync: once, watched, or asked what is wrong
+    #[command(subcommand)]
+    Sync(Sync),
+    /// Erase for good on every device of the account and at its server
+    Erase(Erase),
+    /// What was erased everywhere, who has confirmed, and its certificates
+    #[command(subcommand)]
+    Erasures(Erasures),
+    /// Check an erasure's certificate, offline
+    #[command(subcommand)]
+    Certificate(Certificate),
     /// Show the engine, its models, memory and database
     Status,
     /// Serve the OpenAI-compatible HTTP API on this machine

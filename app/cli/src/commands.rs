@@ -8,11 +8,14 @@ use crate::connect::{Profile, Session, Want};
 use crate::failure::Failure;
 use crate::output::Output;
 
+mod account;
 mod answer;
 mod ask;
 mod chat;
 mod chats;
+mod devices;
 mod engine;
+mod erasures;
 mod memory;
 mod models;
 mod profile;
@@ -21,11 +24,15 @@ mod recall;
 mod serve;
 mod settings;
 mod status;
+mod sync;
 
 /// Runs one command.
 pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     if matches!(cli.command, Command::Version) {
         return version(output);
+    }
+    if let Command::Certificate(args) = &cli.command {
+        return erasures::certificate(args, output);
     }
     let profile = Profile::find(&cli.global, output)?;
     match cli.command {
@@ -35,12 +42,17 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Memory(args) => memory::run(&profile, args, output).await,
         Command::Recall(args) => recall::run(&profile, args, output).await,
         Command::Models(args) => models::run(&profile, args, output).await,
+        Command::Account(args) => account::run(&profile, args, output).await,
+        Command::Devices(args) => devices::run(&profile, args, output).await,
+        Command::Sync(args) => sync::run(&profile, args, output).await,
+        Command::Erase(args) => erasures::erase(&profile, args, output).await,
+        Command::Erasures(args) => erasures::run(&profile, args, output).await,
         Command::Status => status::run(&profile, output).await,
         Command::Serve(args) => serve::run(&profile, args, output).await,
         Command::Engine(args) => engine::run(profile, args, output).await,
         Command::Profile(args) => profile::run(&profile, args, output).await,
         Command::Settings(args) => settings::run(&profile, args, output).await,
-        Command::Version => Ok(()),
+        Command::Certificate(_) | Command::Version => Ok(()),
     }
 }
 

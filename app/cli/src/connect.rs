@@ -21,6 +21,8 @@ pub(crate) use spawn::Started;
 
 /// How long another process may hold the profile without letting us attach.
 const BUSY_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a short command stays for what it changed to reach the sync server; a later engine sends it otherwise.
+const SYNC_PATIENCE: Duration = Duration::from_millis(1500);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
 /// How a command wants its engine.
@@ -288,6 +290,7 @@ impl Session {
     /// Ends an engine of this process; leaves others running.
     pub(crate) async fn close(self) {
         if let Some(engine) = self.engine {
+            engine.sync_before_leaving(SYNC_PATIENCE).await;
             engine.stop().await;
         }
     }

@@ -1,13 +1,15 @@
 //! `hearth memory erase`, and "forget …" in a chat: what would go, the question, the receipt.
 
 use hearth_api::Client;
+use hearth_api::methods::Empty;
 use hearth_api::methods::memory::{Erase, PreviewErase, PreviewParams};
+use hearth_api::methods::sync::GetSyncStatus;
 use hearth_api::types::{
     EraseParams, ErasePreview, EraseReason, EraseReceipt, EraseScope, EraseSeen, MemoryId, Role,
 };
 
 use super::{counted, find_memory, short};
-use crate::commands::{confirm, find_chat};
+use crate::commands::{confirm, erasures, find_chat};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::text;
@@ -28,7 +30,7 @@ pub(in crate::commands) struct Wishes {
 }
 
 /// What is meant by what was typed.
-pub(super) async fn scope(
+pub(in crate::commands) async fn scope(
     client: &Client,
     memories: &[String],
     chats: &[String],
@@ -69,6 +71,30 @@ pub(in crate::commands) async fn run(
     wishes: &Wishes,
     output: &Output,
 ) -> Result<(), Failure> {
+    // Where there are other devices it goes from them, too: what came back from one wouldn't be erased.
+    let everywhere = client.call::<GetSyncStatus>(Empty {}).await?.account.is_some();
+    let Some(params) = prepare(client, scope, wishes, everywhere, output).await? else {
+        return Ok(());
+    };
+    let receipt = if everywhere {
+        erasures::order(client, params, output).await?.receipt
+    } else {
+        client.call::<Erase>(params).await?
+    };
+    if output.json {
+        return output.value(&receipt);
+    }
+    show_receipt(&receipt, output)
+}
+
+/// Previews and asks; `None` when only a preview was wished for.
+pub(in crate::commands) async fn prepare(
+    client: &Client,
+    scope: EraseScope,
+    wishes: &Wishes,
+    everywhere: bool,
+    output: &Output,
+) -> Result<Option<EraseParams>, Failure> {
     let mut asked = PreviewParams {
         scope: scope.clone(),
         take_memories: Vec::new(),
@@ -90,14 +116,15 @@ pub(in crate::commands) async fn run(
         .chats
         .retain(|part| !params.keep_chats.contains(&part.chat));
     if wishes.preview && output.json {
-        return output.value(&preview);
+        output.value(&preview)?;
+        return Ok(None);
     }
     if preview.memories.is_empty() && preview.turns.is_empty() && preview.chats.is_empty() {
         return Err(Failure::not_found("Nothing was found that could be erased."));
     }
     if wishes.preview {
         show(&preview, output);
-        return Ok(());
+        return Ok(None);
     }
     if !wishes.yes {
         show(&preview, output);
@@ -112,12 +139,12 @@ pub(in crate::commands) async fn run(
             output.note(&format!("Memory {} was pinned.", short(part.memory.id)));
         }
     }
-    confirm(output, wishes.yes, &question(&preview))?;
-    let receipt = client.call::<Erase>(params).await?;
-    if output.json {
-        return output.value(&receipt);
+    let mut question = question(&preview);
+    if everywhere {
+        question = question.replacen("for good", "for good, on every device and at the server", 1);
     }
-    show_receipt(&receipt, output)
+    confirm(output, wishes.yes, &question)?;
+    Ok(Some(params))
 }
 
 /// What is asked before anything goes: what was pinned was to be kept whatever happens.
@@ -262,7 +289,7 @@ fn more(number: usize, what: &str, output: &Output) {
 }
 
 /// Prints what an erasure did.
-pub(super) fn show_receipt(receipt: &EraseReceipt, output: &Output) -> Result<(), Failure> {
+pub(in crate::commands) fn show_receipt(receipt: &EraseReceipt, output: &Output) -> Result<(), Failure> {
     output.line(&format!("Erased {}.", erased(receipt)))?;
     output.aside(&format!("Receipt {}.", receipt.erasure));
     if !receipt.recounted {

@@ -1,0 +1,229 @@
+//! `hearth devices`: letting devices in, and shutting them out.
+
+use hearth_api::methods::Empty;
+use hearth_api::methods::sync::{
+    AnswerPairing, Approve, ApproveParams, ListDevices, Pair, RenameDevice, RenameDeviceParams, RevokeDevice,
+    RevokeDeviceParams, RotateKeys,
+};
+use hearth_api::types::{DeviceInfo, PairAnswer, PairEvent, PairParams};
+use hearth_api::{Call, Client, Method, Update};
+use tokio::task::JoinHandle;
+
+use super::sync::say_state;
+use super::{confirm, with_session};
+use crate::args::Devices as Args;
+use crate::connect::{Profile, Want};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::text;
+
+pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Result<(), Failure> {
+    let want = if matches!(args, Args::Pair { .. } | Args::Approve { .. }) {
+        Want::Lasting
+    } else {
+        Want::Brief
+    };
+    with_session(profile, want, output, async |session| {
+        obey(&session.client, args, output).await
+    })
+    .await
+}
+
+async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failure> {
+    match args {
+        Args::List => {
+            let listed = client.call::<ListDevices>(Empty {}).await?;
+            if output.json {
+                return output.value(&listed);
+            }
+            list(&listed.devices, output)
+        }
+        Args::Pair { server, name } => {
+            let params = PairParams { server, name };
+            let status = follow(client, client.stream::<Pair>(params), output).await?;
+            if output.json {
+                return output.value(&status);
+            }
+            output.line("This device is let in.")?;
+            say_state(&status, output)
+        }
+        Args::Approve { code } => {
+            let code = match code {
+                Some(code) => code,
+                None => ask_line(output, "The code that the new device shows: ").await?,
+            };
+            let params = ApproveParams { code };
+            let device = follow(client, client.stream::<Approve>(params), output).await?;
+            if output.json {
+                return output.value(&device);
+            }
+            output.line(&format!("Let in: {}.", short(&device)))
+        }
+        Args::Revoke { device, lost, yes } => {
+            confirm(
+                output,
+                yes,
+                "Shut this device out for good? What it has already stays on it.",
+            )?;
+            let status = client
+                .call::<RevokeDevice>(RevokeDeviceParams { device, lost })
+                .await?;
+            if output.json {
+                return output.value(&status);
+            }
+            output.line("It is shut out, and the keys are being changed.")?;
+            list(&status.devices, output)
+        }
+        Args::Rename { device, name } => {
+            let status = client
+                .call::<RenameDevice>(RenameDeviceParams { device, name })
+                .await?;
+            if output.json {
+                return output.value(&status);
+            }
+            list(&status.devices, output)
+        }
+        Args::Rotate => {
+            let status = client.call::<RotateKeys>(Empty {}).await?;
+            if output.json {
+                return output.value(&status);
+            }
+            output.line(&format!("The keys are changed: epoch {}.", status.epoch))
+        }
+    }
+}
+
+/// Runs a pairing: shows what is to be shown, and asks what is to be asked. Answers are lines of standard input.
+async fn follow<M: Method<Event = PairEvent>>(
+    client: &Client,
+    mut call: Call<M>,
+    output: &Output,
+) -> Result<M::Output, Failure> {
+    let mut asking: Option<(bool, JoinHandle<Result<String, Failure>>)> = None;
+    loop {
+        let update = tokio::select! {
+            update = call.next() => update,
+            line = async {
+                match asking.as_mut() {
+                    Some((_, line)) => line.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                let code = asking.take().is_some_and(|(code, _)| code);
+                let line = line.map_err(|_| Failure::Interrupted)??;
+                let answer = if code {
+                    PairAnswer { code: Some(line), ..PairAnswer::default() }
+                } else {
+                    let same = matches!(line.trim().to_lowercase().as_str(), "y" | "yes");
+                    PairAnswer { same: Some(same), ..PairAnswer::default() }
+                };
+                client.call::<AnswerPairing>(answer).await?;
+                continue;
+            }
+        };
+        match update {
+            Some(Update::Event(event)) => {
+                if output.json {
+                    output.value(&event)?;
+                }
+                if let Some(code) = show(&event, M::NAME == Approve::NAME, output)? {
+                    asking = Some((code, read_line()));
+                }
+            }
+            Some(Update::Done(done)) => return Ok(done?),
+            None => return Err(Failure::Interrupted),
+        }
+    }
+}
+
+/// Shows an event; says whether something is to be asked: a code (true), or yes or no (false).
+fn show(event: &PairEvent, approving: bool, output: &Output) -> Result<Option<bool>, Failure> {
+    let quiet = output.json;
+    match event {
+        PairEvent::Code { typed, qr, .. } => {
+            if !quiet {
+                output.line(qr.trim_end_matches('\n'))?;
+                output.line(&format!(
+                    "On a device that you have:  hearth devices approve {typed}"
+                ))?;
+                output.aside("It is valid for ten minutes.");
+            }
+            Ok(None)
+        }
+        PairEvent::Compare { digits } => {
+            if !quiet {
+                output.line(&format!("{}  {}", &digits[..3], &digits[3..]))?;
+                output.note("Does the other device show the same six digits? [y/N]");
+            }
+            Ok(Some(false))
+        }
+        PairEvent::TryFailed { left } if approving => {
+            if !quiet {
+                output.note(&format!(
+                    "That code is wrong. Type it again; {} left:",
+                    text::counted(*left, "try").replace("trys", "tries")
+                ));
+            }
+            Ok(Some(true))
+        }
+        PairEvent::TryFailed { .. } => {
+            output.aside("A try failed; the code goes on being valid.");
+            Ok(None)
+        }
+        PairEvent::Waiting => {
+            output.aside("Waiting for the other device.");
+            Ok(None)
+        }
+    }
+}
+
+fn read_line() -> JoinHandle<Result<String, Failure>> {
+    tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        if std::io::stdin().read_line(&mut line)? == 0 {
+            return Err(Failure::usage(
+                "Standard input ended before the question was answered.",
+            ));
+        }
+        Ok(line.trim().to_owned())
+    })
+}
+
+async fn ask_line(output: &Output, question: &str) -> Result<String, Failure> {
+    output.note(question);
+    read_line().await.map_err(|_| Failure::Interrupted)?
+}
+
+fn short(device: &DeviceInfo) -> String {
+    let id = &device.device[..8.min(device.device.len())];
+    if device.name.is_empty() {
+        id.to_owned()
+    } else {
+        format!("{id} ({})", text::one_line(&device.name, 60))
+    }
+}
+
+fn list(devices: &[DeviceInfo], output: &Output) -> Result<(), Failure> {
+    let now = text::now_ms();
+    let rows: Vec<Vec<String>> = devices
+        .iter()
+        .map(|device| {
+            let seen = match (device.this, device.last_seen_ms) {
+                (true, _) => "this device".to_owned(),
+                (_, Some(at)) => text::ago(at, now),
+                (_, None) => "not yet".to_owned(),
+            };
+            let standing = if device.revoked { "shut out" } else { "" };
+            vec![
+                device.device[..8.min(device.device.len())].to_owned(),
+                text::one_line(&device.name, 30),
+                seen,
+                standing.to_owned(),
+            ]
+        })
+        .collect();
+    for line in text::table(&["id", "name", "last seen", ""], &rows, output.table_width()) {
+        output.line(&line)?;
+    }
+    Ok(())
+}
