@@ -206,14 +206,16 @@ pub fn test_models() -> PathBuf {
 
 /// The `hearth` binary beside the tests, or `HEARTH_TEST_BINARY`.
 fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("HEARTH_TEST_BINARY") {
-        return path.into();
-    }
+    std::env::var_os("HEARTH_TEST_BINARY").map_or_else(|| beside("hearth"), Into::into)
+}
+
+/// A binary of the workspace beside the tests.
+pub(crate) fn beside(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own path");
-    let folder = own.ancestors().find(|folder| folder.join("hearth").is_file());
+    let folder = own.ancestors().find(|folder| folder.join(name).is_file());
     folder
-        .expect("hearth is built: cargo build -p hearth")
-        .join("hearth")
+        .unwrap_or_else(|| panic!("{name} is built: cargo build -p {name}"))
+        .join(name)
 }
 
 fn finish(child: std::io::Result<Child>, input: Option<&[u8]>) -> Ran {

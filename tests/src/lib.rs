@@ -2,3 +2,4 @@
 
 pub mod hearth;
 pub mod pages;
+pub mod sync_server;

@@ -119,6 +119,21 @@ pub fn holds_text(bytes: &[u8], text: &str) -> bool {
     holds(bytes, text.as_bytes()) || holds(bytes, &little) || holds(bytes, &big)
 }
 
+/// Whether `bytes` hold `text` as they are, or inflated from any place on: Automerge deflates the columns of a document.
+pub fn holds_inflated(bytes: &[u8], text: &str) -> bool {
+    if holds_text(bytes, text) {
+        return true;
+    }
+    let mut inflated = vec![0; 1 << 16];
+    (0..bytes.len()).any(|place| {
+        let mut inflater = flate2::Decompress::new(false);
+        // What isn't a stream ends at once, and what it gave until then is looked at all the same.
+        let _ = inflater.decompress(&bytes[place..], &mut inflated, flate2::FlushDecompress::None);
+        let length = usize::try_from(inflater.total_out()).unwrap_or(inflated.len());
+        length >= text.len() && holds_text(&inflated[..length.min(inflated.len())], text)
+    })
+}
+
 /// Whether `bytes` hold `needle`.
 pub fn holds(bytes: &[u8], needle: &[u8]) -> bool {
     let Some(first) = needle.first() else { return true };
