@@ -4,6 +4,10 @@
 pub const MAX_DEVICES: usize = 32;
 /// Logs of an account: every incarnation of a device opens one.
 pub const MAX_LOGS: usize = 1_024;
+/// Logs of one device: who needs more enrols again.
+pub const MAX_DEVICE_LOGS: usize = 64;
+/// The last logs of an account are for devices that have none yet: else one device could leave none for a new one.
+pub const LOGS_FOR_NEW_DEVICES: usize = 64;
 /// Logs that an envelope's header names (dependencies, erasures newly known).
 pub const MAX_HEADER_LOGS: usize = 64;
 /// Bytes of a sealed body, with padding and tag.
@@ -22,6 +26,16 @@ pub const MAX_CONTROL_ENTRIES: usize = 256;
 pub const MAX_CONTROL_ENTRY_BYTES: usize = 128 << 10;
 /// Entries of a losing branch that `Unite` brings in.
 pub const MAX_LOSING_ENTRIES: usize = 64;
+/// Reunions (`Unite`) of one control log. Each replays what stands before it once, so they are what replaying costs most;
+/// a log forks when a server was restored or lies, which nobody lets happen sixteen times.
+pub const MAX_UNITES: usize = 16;
+/// Revocations of one control log by devices. Everybody keeps each with its cut (up to 57 KiB) in memory.
+pub const MAX_REVOCATIONS: usize = 256;
+/// Devices that were ever enrolled.
+pub const MAX_DEVICES_EVER: usize = 1_024;
+/// Revocations and enrolments beyond these two limits that only the recovery phrase may make (and, of revocations, a
+/// reunion bring in): a stolen device can't use up what shuts it out.
+pub const RECOVERY_RESERVE: usize = 64;
 /// Handles of one erasure.
 pub const MAX_ERASE_HANDLES: usize = 1_024;
 /// Statements (erasures, acknowledgements, …) of one message.

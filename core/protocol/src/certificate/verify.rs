@@ -14,8 +14,8 @@ use crate::limits::MAX_CERTIFICATE_BYTES;
 
 /// Verifies a certificate file: the magic, the encoding, every signature, and what is missing.
 ///
-/// It costs time linear in the file, two signature checks a part at the most, but for a control log with many
-/// reunions, each of which replays what stands before it.
+/// It costs time linear in the file, two signature checks a part at the most, but for reunions (at most
+/// [`MAX_UNITES`](crate::limits::MAX_UNITES)), each of which hashes what stands before it once more.
 pub fn verify(bytes: &[u8]) -> Result<Report, CertificateError> {
     if bytes.len() > MAX_CERTIFICATE_BYTES {
         return Err(CertificateError::TooLarge);
@@ -458,19 +458,23 @@ fn residuals(facts: &Facts, devices: &[DeviceReport], servers: &[ServerReport]) 
         .filter(|device| device.standing == Standing::RevokedUnconfirmed)
         .map(|device| Residual::RevokedDevice(device.device))
         .collect();
+    let mut named = BTreeSet::new();
     for entry in &facts.losing {
         let residual = match &entry.statement.action {
             Action::Enrol(enrol) if !facts.knows_device(&enrol.device.device_id()) => {
-                Some(Residual::LosingBranchDevice(enrol.device.device_id()))
+                let device = enrol.device.device_id();
+                named
+                    .insert(device.0)
+                    .then_some(Residual::LosingBranchDevice(device))
             }
             Action::ServerChange(change) => change
                 .server
                 .as_ref()
-                .filter(|server| !facts.knows_server(&server.key))
+                .filter(|server| !facts.knows_server(&server.key) && named.insert(server.key.0))
                 .map(|server| Residual::LosingBranchServer(server.key)),
             _ => None,
         };
-        residuals.extend(residual.filter(|residual| !residuals.contains(residual)));
+        residuals.extend(residual);
     }
     residuals.push(Residual::Phrase);
     residuals.push(Residual::DeviceBackups);

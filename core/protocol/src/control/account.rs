@@ -10,7 +10,9 @@ use crate::codec::{DecodeError, Wire};
 use crate::erasure::EraseSet;
 use crate::hash::{BadSignature, verify};
 use crate::id::{AccountId, DeviceId, DeviceKeys, Hash, LogId, Signature};
-use crate::limits::{MAX_CONTROL_ENTRY_BYTES, MAX_DEVICES};
+use crate::limits::{
+    MAX_CONTROL_ENTRY_BYTES, MAX_DEVICES, MAX_DEVICES_EVER, MAX_REVOCATIONS, MAX_UNITES, RECOVERY_RESERVE,
+};
 use crate::vector::VersionVector;
 
 /// Why an entry doesn't follow.
@@ -52,6 +54,10 @@ pub enum ControlError {
     /// The entry is larger than a losing branch could bring in.
     #[error("the control entry is too large")]
     TooLarge,
+    /// The log has as many revocations, reunions or devices ever enrolled as it may. Of the first and the last the phrase
+    /// has some left that no device can use up.
+    #[error("the control log has as many entries of this kind as it may")]
+    TooMany,
 }
 
 /// A device that is or was enrolled.
@@ -92,11 +98,21 @@ pub struct Account {
     epoch: Option<(Hash, Epoch)>,
     recovery: RecoveryKeys,
     server: Option<ServerIdentity>,
+    unites: usize,
 }
 
 impl Account {
     /// The state after the genesis.
     pub fn open(entry: &ControlEntry) -> Result<Self, ControlError> {
+        let account = Self::open_trusted(entry)?;
+        if let Action::Genesis(genesis) = &entry.statement.action {
+            entry.verify(&account.id, &genesis.device.log)?;
+        }
+        Ok(account)
+    }
+
+    /// As [`open`](Self::open), without looking at the signature.
+    fn open_trusted(entry: &ControlEntry) -> Result<Self, ControlError> {
         let Action::Genesis(genesis) = &entry.statement.action else {
             return Err(ControlError::Genesis);
         };
@@ -109,7 +125,6 @@ impl Account {
         if statement.author != device {
             return Err(ControlError::NotMember);
         }
-        entry.verify(&id, &genesis.device.log)?;
         let member = Member {
             keys: genesis.device,
             enrolled: 0,
@@ -127,7 +142,31 @@ impl Account {
             epoch: None,
             recovery: genesis.recovery,
             server: genesis.server.clone(),
+            unites: 0,
         })
+    }
+
+    /// The state after entries that were checked before, when they were taken: genesis first. It looks only at whether
+    /// they are a chain, so it costs a hash an entry and no signature.
+    pub fn resume<'a>(mut entries: impl Iterator<Item = &'a ControlEntry>) -> Result<Self, ControlError> {
+        let mut account = Self::open_trusted(entries.next().ok_or(ControlError::Genesis)?)?;
+        entries.try_for_each(|entry| account.append_trusted(entry))?;
+        Ok(account)
+    }
+
+    /// Takes the next of entries that were checked before: as [`resume`](Self::resume).
+    pub fn append_trusted(&mut self, entry: &ControlEntry) -> Result<(), ControlError> {
+        if Some(entry.statement.number) != self.number.checked_add(1) || entry.statement.previous != self.head
+        {
+            return Err(ControlError::NotNext);
+        }
+        let losing = match &entry.statement.action {
+            Action::Genesis(_) => return Err(ControlError::Genesis),
+            Action::Unite(both) => decode_losing(both)?,
+            _ => Vec::new(),
+        };
+        self.apply(entry, entry.id(&self.id), &losing);
+        Ok(())
     }
 
     /// The state after all of these entries, the first a genesis.
@@ -142,7 +181,9 @@ impl Account {
 
     /// Takes the next entry, or leaves the state as it was: everything is checked before anything changes.
     ///
-    /// `history` holds the entries up to the head at least, genesis first; only a `Unite` looks at it.
+    /// `history` holds the entries up to the head at least, genesis first, as they were taken here; only a `Unite` looks
+    /// at it. Its signatures were checked when they were taken and aren't checked again: else reunions within reunions
+    /// would cost exponential time.
     pub fn append(&mut self, entry: &ControlEntry, history: &[ControlEntry]) -> Result<(), ControlError> {
         let id = self.check(entry)?;
         let losing = match &entry.statement.action {
@@ -177,10 +218,16 @@ impl Account {
             Action::Genesis(_) => return Err(ControlError::Genesis),
             Action::Enrol(enrol) => {
                 let remaining = self.members().count();
+                if self.devices.len() >= MAX_DEVICES_EVER {
+                    return Err(ControlError::TooMany);
+                }
                 self.check_new(&enrol.device, &enrol.proof, &enrol.transcript, remaining)?;
             }
             Action::Revoke(revoke) => {
                 self.member(&revoke.target).ok_or(ControlError::TargetNotMember)?;
+                if self.revocations.len() >= MAX_REVOCATIONS {
+                    return Err(ControlError::TooMany);
+                }
             }
             Action::Epoch(epoch) => self.check_epoch(epoch)?,
             Action::Recover(recover) => self.check_recovery(recover, &statement.author)?,
@@ -188,6 +235,7 @@ impl Account {
                 let handed_over = phrase_id(&self.id, &statement.previous, &phrase.recovery);
                 verify(&self.recovery.signing, &handed_over, &phrase.approval)?;
             }
+            Action::Unite(_) if self.unites >= MAX_UNITES => return Err(ControlError::TooMany),
             Action::ServerChange(_) | Action::Unite(_) => {}
         }
         Ok(id)
@@ -218,6 +266,7 @@ impl Account {
             Action::Phrase(phrase) => self.recovery = phrase.recovery,
             Action::ServerChange(change) => self.server.clone_from(&change.server),
             Action::Unite(_) => {
+                self.unites += 1;
                 for entry in losing {
                     if let Action::Revoke(revoke) = &entry.statement.action
                         && self.member(&revoke.target).is_some()
@@ -298,6 +347,11 @@ impl Account {
         if recover.keep.iter().any(|device| self.member(device).is_none()) {
             return Err(ControlError::TargetNotMember);
         }
+        if self.revocations.len() >= MAX_REVOCATIONS + RECOVERY_RESERVE
+            || self.devices.len() >= MAX_DEVICES_EVER + RECOVERY_RESERVE
+        {
+            return Err(ControlError::TooMany);
+        }
         self.check_new(&recover.device, &recover.proof, &Hash::ZERO, recover.keep.len())
     }
 
@@ -307,8 +361,7 @@ impl Account {
         both: &Unite,
         history: &[ControlEntry],
     ) -> Result<Vec<ControlEntry>, ControlError> {
-        let decoded = both.losing.iter().map(|bytes| ControlEntry::decode(bytes));
-        let losing: Vec<ControlEntry> = decoded.collect::<Result<_, _>>()?;
+        let losing = decode_losing(both)?;
         let first = losing.first().ok_or(ControlError::Branch)?;
         // The shared part ends before the losing branch's first entry, and that entry isn't in this log.
         let shared = usize::try_from(first.statement.number).map_err(|_| ControlError::Branch)?;
@@ -316,7 +369,7 @@ impl Account {
             return Err(ControlError::Branch);
         }
         let before = history.get(..shared).ok_or(ControlError::Branch)?;
-        let mut branch = Self::replay(before)?;
+        let mut branch = Self::resume(before.iter())?;
         if branch.id != self.id || branch.head != both.fork {
             return Err(ControlError::Branch);
         }
@@ -333,6 +386,14 @@ impl Account {
             }
             let id = branch.check(entry)?;
             branch.apply(entry, id, &[]);
+        }
+        // What the losing branch revokes counts here too, and so does its room.
+        let brought = losing
+            .iter()
+            .filter(|entry| matches!(entry.statement.action, Action::Revoke(_)))
+            .count();
+        if self.revocations.len() + brought > MAX_REVOCATIONS + RECOVERY_RESERVE {
+            return Err(ControlError::TooMany);
         }
         Ok(losing)
     }
@@ -376,6 +437,16 @@ impl Account {
                 None => true,
                 Some(revocation) => revocation.cut.get(log).is_some_and(|head| seq <= head.seq),
             })
+    }
+
+    /// The last item of a log of this device that is its own to write: as [`accepts_item`](Self::accepts_item).
+    pub fn last_item(&self, device: &DeviceId, log: &LogId) -> u64 {
+        match self.devices.get(device) {
+            None => 0,
+            Some(member) => self.ended_by(member).map_or(u64::MAX, |revocation| {
+                revocation.cut.get(log).map_or(0, |head| head.seq)
+            }),
+        }
     }
 
     /// Whether an erasure of a log of this device counts.
@@ -449,6 +520,11 @@ impl Account {
     pub fn revocations(&self) -> &[Revocation] {
         &self.revocations
     }
+}
+
+fn decode_losing(both: &Unite) -> Result<Vec<ControlEntry>, ControlError> {
+    let decoded = both.losing.iter().map(|bytes| ControlEntry::decode(bytes));
+    Ok(decoded.collect::<Result<_, _>>()?)
 }
 
 /// Whether the first of two branches of a forked log wins: one with a recovery, else the longer one, else the one whose

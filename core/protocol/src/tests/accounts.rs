@@ -434,3 +434,115 @@ fn revocations_of_a_forked_log_unite() {
     assert_eq!(ours.members(), sorted(&[3, 4, 5, 7]));
     assert_eq!(Account::replay(&ours.entries).unwrap(), ours.state);
 }
+
+/// A reunion whose losing branch is one entry that forks off right below the head.
+fn reunion(chain: &Chain) -> Action {
+    let last = chain.entries.len() - 1;
+    let below = Chain {
+        state: Account::replay(&chain.entries[..last]).unwrap(),
+        entries: chain.entries[..last].to_vec(),
+    };
+    let losing = below.entry(
+        2,
+        Action::ServerChange(Box::new(crate::control::ServerChange { server: None })),
+    );
+    Action::Unite(Box::new(Unite {
+        fork: below.state.head(),
+        losing: vec![losing.encode().try_into().unwrap()].try_into().unwrap(),
+    }))
+}
+
+#[test]
+fn reunions_within_reunions_cost_what_they_hold() {
+    let mut chain = Chain::new();
+    chain.enrol(1, 2);
+    chain.enrol(1, 3);
+    for _ in 0..crate::limits::MAX_UNITES {
+        let action = reunion(&chain);
+        chain.act(1, action).unwrap();
+    }
+    let before = crate::hash::VERIFIED.get();
+    let state = Account::replay(&chain.entries).unwrap();
+    let checked = crate::hash::VERIFIED.get() - before;
+    // Every entry once, two enrolments' proofs, and one losing entry for each reunion.
+    let entries = chain.entries.len() as u64;
+    assert_eq!(checked, entries + 2 + crate::limits::MAX_UNITES as u64);
+    assert_eq!(state, chain.state);
+    let action = reunion(&chain);
+    assert_eq!(chain.act(1, action), Err(ControlError::TooMany));
+
+    // What was checked once is put together again without a signature, to the same state.
+    let before = crate::hash::VERIFIED.get();
+    assert_eq!(Account::resume(chain.entries.iter()).unwrap(), state);
+    assert_eq!(crate::hash::VERIFIED.get(), before);
+    let gap = chain.entries.iter().take(1).chain(&chain.entries[2..]);
+    assert_eq!(Account::resume(gap), Err(ControlError::NotNext));
+}
+
+/// Device `n` of more than 256.
+fn many(n: u32) -> (Ed25519KeyPair, DeviceKeys) {
+    let seed = crate::hash::sha256(&n.to_be_bytes());
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed.0).unwrap();
+    let log = VerifyKey(pair.public_key().as_ref().try_into().unwrap());
+    let keys = DeviceKeys {
+        log,
+        transport: VerifyKey(seed.0),
+        agreement: AgreementKey([1; 32]),
+    };
+    (pair, keys)
+}
+
+#[test]
+fn a_device_cannot_use_up_what_shuts_it_out() {
+    let mut chain = Chain::new();
+    let enrol_many = |chain: &Chain, n: u32| {
+        let (pair, keys) = many(n);
+        let id = device_proof_id(&chain.state.id(), &keys, &Hash::ZERO);
+        let proof = Signature(pair.sign(&signed_bytes(&id)).as_ref().try_into().unwrap());
+        (keys, proof)
+    };
+    let mut next = 0;
+    loop {
+        let (device, proof) = enrol_many(&chain, next);
+        let action = Action::Enrol(Box::new(Enrol {
+            device,
+            proof,
+            transcript: Hash::ZERO,
+        }));
+        chain.act(1, action).unwrap();
+        let out = Action::Revoke(Box::new(Revoke {
+            target: device.device_id(),
+            reason: RevokeReason::Lost,
+            cut: cut(&[]),
+            erasures: Map::default(),
+        }));
+        next += 1;
+        match chain.act(1, out) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error, ControlError::TooMany);
+                break;
+            }
+        }
+    }
+    assert_eq!(chain.state.revocations().len(), crate::limits::MAX_REVOCATIONS);
+    // The phrase still shuts everybody out.
+    let (device, proof) = enrol_many(&chain, next);
+    let action = Action::Recover(Box::new(Recover {
+        device,
+        proof,
+        keep: Set::new([]).unwrap(),
+        cut: cut(&[]),
+        erasures: Map::default(),
+    }));
+    let statement = ControlStatement {
+        number: chain.state.number() + 1,
+        previous: chain.state.head(),
+        author: device.device_id(),
+        at: TimeMs { ms: 1 },
+        action,
+    };
+    let entry = signed(statement, &chain.state.id(), PHRASE);
+    chain.add(entry).unwrap();
+    assert_eq!(chain.members(), [device.device_id()]);
+}
