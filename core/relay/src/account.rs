@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use hearth_protocol::codec::Map;
-use hearth_protocol::control::{Account, Action, ControlEntry};
+use hearth_protocol::control::{Account, ControlEntry};
 use hearth_protocol::hash::Signed;
 use hearth_protocol::id::{AccountId, DeviceId, Hash, LogId, VerifyKey};
 use hearth_protocol::registry::Table;
@@ -13,7 +13,6 @@ use hearth_protocol::vector::{VersionVector, vector_digest};
 
 use crate::config::Role;
 use crate::items::Log;
-use crate::rate::Bucket;
 use crate::rows::{AccountRow, DeviceRow, LogRow, Rows};
 use crate::store::{Space, Store, StoreError};
 
@@ -26,8 +25,6 @@ pub(crate) struct Loaded {
     pub(crate) numbers: BTreeMap<u32, LogId>,
     /// The shards that came with the newest table, while it is known.
     pub(crate) shards_changed: Vec<u8>,
-    pub(crate) requests: Bucket,
-    pub(crate) bytes: Bucket,
 }
 
 impl Loaded {
@@ -39,8 +36,6 @@ impl Loaded {
             logs: BTreeMap::new(),
             numbers: BTreeMap::new(),
             shards_changed: Vec::new(),
-            requests: Bucket::default(),
-            bytes: Bucket::default(),
         }
     }
 
@@ -51,13 +46,10 @@ impl Loaded {
         };
         let damaged = || StoreError::Damaged("the control log doesn't replay");
         let genesis: ControlEntry = rows.need(id, Space::Control, &0u64.to_be_bytes())?;
-        let mut control = Account::open(&genesis).map_err(|_| damaged())?;
+        // Signatures were checked before the entries were written.
+        let mut control = Account::resume(std::iter::once(&genesis)).map_err(|_| damaged())?;
         while let Some(entry) = control_entry(rows, id, control.number() + 1)? {
-            let history = match entry.statement.action {
-                Action::Unite(_) => history(rows, id, entry.statement.number)?,
-                _ => Vec::new(),
-            };
-            control.append(&entry, &history).map_err(|_| damaged())?;
+            control.append_trusted(&entry).map_err(|_| damaged())?;
         }
         let mut loaded = Self::new(control);
         loaded.row = row;
@@ -137,6 +129,10 @@ impl Loaded {
 
 /// The key of the one row of [`Space::Account`] that every account has.
 pub(crate) const ACCOUNT_KEY: &[u8] = b"";
+
+/// The key of a row of [`Space::Account`] that is there after the store was put back from a backup: until when devices are
+/// believed to bring what it had, in milliseconds since 1970; 0: nobody has come yet.
+pub(crate) const RESTORED_KEY: &[u8] = b"restored";
 
 /// The control entry with this number.
 pub(crate) fn control_entry<S: Store>(

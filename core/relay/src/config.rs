@@ -49,7 +49,8 @@ pub enum Role {
     Peer,
 }
 
-/// What one account may use. Erasures, acknowledgements and control entries are exempt from the quota.
+/// What one account may use. Erasures, acknowledgements and control entries are exempt from the quota, and have limits of
+/// their own that nobody honest meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of sealed bodies and shards of an account; 0: no limit.
@@ -62,6 +63,26 @@ pub struct Limits {
     pub bytes_per_s: u64,
     /// Bytes that may come at once; at least 8 MiB, or else no batch of the largest size ever passes.
     pub byte_burst: u64,
+    /// Items (envelopes and signed holes; 16 plain holes count as one) of an account in a second, in the long run: each
+    /// costs a check of a signature, about 50 µs.
+    pub items_per_s: u32,
+    /// Items that may come at once.
+    pub item_burst: u32,
+    /// What is exempt from the rates above (erasures, acknowledgements, vectors), of one device in a second, in the long
+    /// run. A large erasure, and an answer that needs the erased set hashed anew, counts more than once.
+    pub exempt_per_s: u32,
+    /// The same at once.
+    pub exempt_burst: u32,
+    /// Bytes of it in a second, in the long run.
+    pub exempt_bytes_per_s: u64,
+    /// Bytes of it at once.
+    pub exempt_byte_burst: u64,
+    /// Bytes of erasures and acknowledgements that are kept of an account.
+    pub erasure_bytes: u64,
+    /// Bytes that an account may write in a day while only the store's reserve is left.
+    pub reserve_bytes: u64,
+    /// Control entries of one device in a day; revocations and recoveries come beside them.
+    pub entries_per_day: u32,
     /// Accounts that may be opened in an hour.
     pub opens_per_hour: u32,
     /// Pairing mailboxes at a time, of all accounts: 256 KiB each at the most.
@@ -78,6 +99,15 @@ impl Default for Limits {
             request_burst: 2_000,
             bytes_per_s: 32 << 20,
             byte_burst: 256 << 20,
+            items_per_s: 4_000,
+            item_burst: 40_000,
+            exempt_per_s: 100,
+            exempt_burst: 20_000,
+            exempt_bytes_per_s: 256 << 10,
+            exempt_byte_burst: 128 << 20,
+            erasure_bytes: 256 << 20,
+            reserve_bytes: 8 << 20,
+            entries_per_day: 256,
             opens_per_hour: 1_000,
             mailboxes: 1_024,
             accounts_cached: 1_024,

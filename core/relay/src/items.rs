@@ -1,8 +1,9 @@
 //! Items at rest: envelopes and holes of a log, and how runs are made of them.
 //!
 //! A living envelope is kept with the link before it, so that its header hash can be computed and it can be sent out of
-//! its chain. A hole is its header hash. Every [`MARK_EVERY`]th hole, and one at the end of a log, keeps its signature
-//! and its link: a run has to end with something signed, and links have to be found without walking a whole log.
+//! its chain. A hole is its header hash. One that came signed, or was an envelope, keeps its signature and the link after
+//! it: a run has to end with something signed. Of more than 4,095 items in a row one is signed: a batch ends with one, and
+//! what is signed stays so.
 
 use std::ops::ControlFlow;
 
@@ -10,15 +11,13 @@ use hearth_protocol::codec::{DecodeError, Reader, Wire};
 use hearth_protocol::envelope::{Envelope, HeaderVersion, Kind, Sealed, next_link};
 use hearth_protocol::id::{AccountId, Handle, Hash, Link, LogId, Signature};
 use hearth_protocol::limits::MAX_BATCH_ITEMS;
+use hearth_protocol::vector::Head;
 
 use crate::rows::{LogRow, Rows, decode, number_of};
 use crate::store::{Space, Store, StoreError};
 
-/// Holes with these numbers keep signature and link.
-const MARK_EVERY: u64 = 64;
-
-/// Before a run is ended at something signed, it has at most this many items; after it, at most [`MARK_EVERY`] more.
-const RUN_ITEMS: usize = MAX_BATCH_ITEMS - 2 * MARK_EVERY as usize;
+/// After so many items, a run is ended at the next that is signed.
+const RUN_ITEMS: usize = MAX_BATCH_ITEMS - 128;
 
 /// A hole with its signature and the link after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +74,22 @@ impl Wire for ItemRow {
             other => Err(DecodeError::UnknownTag(u16::from(other))),
         }
     }
+}
+
+/// An item's place, and what lives there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) seq: u64,
+    pub(crate) live: Option<Living>,
+}
+
+/// A living item without its body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Living {
+    pub(crate) handle: Handle,
+    pub(crate) generation: u32,
+    /// Bytes of its row.
+    pub(crate) bytes: u64,
 }
 
 /// A log, for everything that is done with its items.
@@ -197,6 +212,66 @@ impl Log<'_> {
         Ok(base.map(|base| holes.iter().rev().fold(base, |link, hash| next_link(&link, hash))))
     }
 
+    /// The last place up to `upto` at which the log can end: something signed, or where it was folded.
+    pub(crate) fn signed_head<S: Store>(&self, rows: &Rows<S>, upto: u64) -> Result<Head, StoreError> {
+        let row = self.row;
+        let (mut signed, mut damaged) = (row.folded.seq, None);
+        if upto > row.folded.seq {
+            rows.store.scan_back(
+                self.account,
+                Space::Items,
+                &item_key(row.number, upto),
+                &mut |key, value| {
+                    match self.in_this_log(key) {
+                        Some(seq) if seq > row.folded.seq => {
+                            if value.first() == Some(&2) {
+                                return ControlFlow::Continue(());
+                            }
+                            signed = seq;
+                        }
+                        Some(_) => {}
+                        None if key.len() < 10 => damaged = Some(StoreError::Damaged("a key is too short")),
+                        None => {}
+                    }
+                    ControlFlow::Break(())
+                },
+            )?;
+        }
+        if let Some(error) = damaged {
+            return Err(error);
+        }
+        let link = self
+            .link_at(rows, signed)?
+            .ok_or(StoreError::Damaged("a link is missing"))?;
+        Ok(Head { seq: signed, link })
+    }
+
+    /// What is there from a number on, without the bodies.
+    pub(crate) fn places_from<S: Store>(&self, rows: &Rows<S>, from: u64) -> Result<Vec<Place>, StoreError> {
+        let mut found = Vec::new();
+        rows.values::<ItemRow>(
+            self.account,
+            Space::Items,
+            &item_key(self.row.number, from),
+            &mut |key, bytes, item| match self.in_this_log(key) {
+                Some(seq) => {
+                    let live = match item {
+                        ItemRow::Live { sealed, .. } => Some(Living {
+                            handle: sealed.fields.handle,
+                            generation: sealed.fields.generation,
+                            bytes: bytes.len() as u64,
+                        }),
+                        _ => None,
+                    };
+                    found.push(Place { seq, live });
+                    ControlFlow::Continue(())
+                }
+                None => ControlFlow::Break(()),
+            },
+        )?;
+        Ok(found)
+    }
+
     /// Puts an envelope in as living, and gives the bytes that it takes.
     pub(crate) fn put_live<S: Store>(
         &self,
@@ -234,15 +309,14 @@ impl Log<'_> {
         header_hash: Hash,
         signature: Option<Signature>,
         link: Link,
-        last: bool,
     ) -> Result<(), StoreError> {
         let row = match signature {
-            Some(signature) if last || seq.is_multiple_of(MARK_EVERY) => ItemRow::Marked(Mark {
+            Some(signature) => ItemRow::Marked(Mark {
                 header_hash,
                 signature,
                 link,
             }),
-            _ => ItemRow::Hole(header_hash),
+            None => ItemRow::Hole(header_hash),
         };
         rows.put(self.account, Space::Items, &item_key(self.row.number, seq), &row)
     }
@@ -262,11 +336,11 @@ impl Log<'_> {
         }
         let header_hash = self.envelope(seq, *sealed).header_hash(self.account, &previous);
         let link = next_link(&previous, &header_hash);
-        let last = seq == self.row.head.seq;
         if seq <= self.row.folded.seq {
             rows.delete(self.account, Space::Items, &key)?;
         } else {
-            self.put_hole(rows, seq, header_hash, Some(signature), link, last)?;
+            // It may be the only thing signed for thousands of items, and a run has to end with one.
+            self.put_hole(rows, seq, header_hash, Some(signature), link)?;
         }
         rows.delete(
             self.account,

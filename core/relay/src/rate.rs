@@ -1,5 +1,9 @@
 //! Token buckets: so much in the long run, so much at once.
 
+use std::collections::BTreeMap;
+
+use hearth_protocol::id::DeviceId;
+
 /// One bucket. Its level is kept in thousandths, so that slow rates add up too.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bucket {
@@ -23,6 +27,31 @@ impl Bucket {
             Err((after - limit).div_ceil(per_s.max(1)).max(1))
         }
     }
+}
+
+/// What an account is allowed, in memory whether the account itself is or not: else whoever makes the relay forget the
+/// account begins anew.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    pub(crate) requests: Bucket,
+    pub(crate) bytes: Bucket,
+    pub(crate) items: Bucket,
+    /// Bytes written while only the store's reserve is left.
+    pub(crate) reserve: Bucket,
+    pub(crate) devices: BTreeMap<DeviceId, OfDevice>,
+    /// When it was last asked.
+    pub(crate) used_ms: u64,
+}
+
+/// What each device is allowed, so that one can't hold the others up: of what is exempt from the account's rates.
+#[derive(Debug, Default)]
+pub(crate) struct OfDevice {
+    pub(crate) exempt: Bucket,
+    pub(crate) exempt_bytes: Bucket,
+    /// New control entries.
+    pub(crate) entries: Bucket,
+    /// Revocations and recoveries.
+    pub(crate) urgent: Bucket,
 }
 
 #[cfg(test)]

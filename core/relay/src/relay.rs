@@ -16,6 +16,7 @@ mod statement;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hearth_protocol::codec::Wire;
+use hearth_protocol::control::Action;
 use hearth_protocol::entropy::Entropy;
 use hearth_protocol::envelope::Nothing;
 use hearth_protocol::error::ErrorCode;
@@ -26,7 +27,7 @@ use hearth_protocol::statement::AnyStatement;
 
 use crate::account::Loaded;
 use crate::config::{Config, Role};
-use crate::rate::Bucket;
+use crate::rate::{Allowance, Bucket};
 use crate::rows::Rows;
 use crate::session::{Input, Output, SessionId};
 use crate::store::{SHARED, Space, Store, StoreError};
@@ -69,6 +70,9 @@ pub struct Relay<S> {
     accounts: BTreeMap<AccountId, Loaded>,
     mailboxes: BTreeMap<MailboxId, Mailbox>,
     opens: Bucket,
+    allowances: BTreeMap<AccountId, Allowance>,
+    /// Accounts whose rows don't make sense: nobody is served there until the relay begins anew.
+    damaged: BTreeSet<AccountId>,
     receipts_owed: bool,
     /// No deadline and no mailbox's end is earlier than this; it may be later.
     soonest_ms: Option<u64>,
@@ -112,6 +116,8 @@ struct Session {
     before: Option<BTreeMap<u32, (u64, u64)>>,
     complete: bool,
     credit: usize,
+    /// Of a session that has nothing but the phrase: what it asks isn't the account's.
+    recovery: Bucket,
     mailbox: Option<MailboxId>,
     mailboxes_made: u32,
 }
@@ -180,6 +186,20 @@ impl Turn<'_> {
     }
 }
 
+/// Seconds of a day.
+const DAY_S: u64 = 24 * 60 * 60;
+
+/// Accounts whose allowances are remembered before those that a day has filled again are dropped.
+const MAX_ALLOWANCES: usize = 65_536;
+
+/// Requests in a second, and at once, of a session that has nothing but the phrase.
+const RECOVERY_PER_S: u64 = 20;
+const RECOVERY_BURST: u64 = 1_000;
+
+fn limited(retry_after_ms: u64) -> Fault {
+    Fault::Refuse(ErrorCode::RateLimited, retry_after_ms)
+}
+
 const ACCEPTED: Reply = Reply::Accepted(Nothing {});
 
 impl<S: Store> Relay<S> {
@@ -196,6 +216,8 @@ impl<S: Store> Relay<S> {
             accounts: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
             opens: Bucket::default(),
+            allowances: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             receipts_owed,
             soonest_ms: None,
         })
@@ -228,7 +250,8 @@ impl<S: Store> Relay<S> {
     }
 
     /// Takes what happened on one connection. `now_ms` is milliseconds since 1970; only waiting depends on it. Fails only
-    /// when the store is damaged or can't even roll back: then stop using it.
+    /// when the store can't even roll back: then stop using it. Rows that make no sense end the account they are of:
+    /// its sessions are closed with `StorageFailed`, and nobody else's.
     pub fn step(
         &mut self,
         session: SessionId,
@@ -251,7 +274,9 @@ impl<S: Store> Relay<S> {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.credit = CREDIT_BYTES;
                 }
-                self.push_to(session, &mut turn)?;
+                let account = self.sessions.get(&session).and_then(Session::account);
+                let pushed = self.push_to(session, &mut turn);
+                self.contain(account, pushed, &mut turn);
             }
             Input::Frame(bytes) => self.frame(session, bytes, &mut turn)?,
             Input::Batch(bytes) => self.batch(session, bytes, &mut turn)?,
@@ -282,6 +307,7 @@ impl<S: Store> Relay<S> {
                 before: None,
                 complete: false,
                 credit: CREDIT_BYTES,
+                recovery: Bucket::default(),
                 mailbox: None,
                 mailboxes_made: 0,
             },
@@ -357,6 +383,7 @@ impl<S: Store> Relay<S> {
         work: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let account = self.sessions.get(&id).and_then(Session::account);
+        let said = turn.out.len();
         self.rows.begin()?;
         let outcome = work(self, turn).and_then(|()| {
             if self.rows.writes == 0 {
@@ -368,6 +395,7 @@ impl<S: Store> Relay<S> {
         });
         if outcome.is_err() {
             self.rows.store.rollback()?;
+            turn.out.truncate(said);
             // What the account holds in memory may be ahead of the store now.
             if self.rows.writes > 0
                 && let Some(account) = account
@@ -394,53 +422,123 @@ impl<S: Store> Relay<S> {
                 turn.refuse(id, request, code, 0);
                 self.close(id, code, turn);
             }
-            Err(Fault::Store(error @ StoreError::Damaged(_))) => return Err(error),
-            Err(Fault::Store(_)) => {
+            Err(Fault::Store(error)) => {
                 turn.out.clear();
                 turn.refuse(id, request, ErrorCode::StorageFailed, STORAGE_RETRY_MS);
-                let everybody = account.and_then(|account| self.present.get(&account).cloned());
-                for session in everybody.unwrap_or_default().into_iter().chain([id]) {
-                    self.close(session, ErrorCode::StorageFailed, turn);
-                }
+                self.contain(account, Err(error), turn);
+                self.close(id, ErrorCode::StorageFailed, turn);
                 return Ok(());
             }
         }
-        match account.or_else(|| self.sessions.get(&id).and_then(Session::account)) {
-            Some(account) => self.push(&account, turn),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes a request off the account's allowance. What must always pass does.
-    fn charge(&mut self, id: SessionId, request: &Request, bytes: usize, now_ms: u64) -> Result<(), Fault> {
-        let exempt = match request {
-            Request::Hello(_)
-            | Request::Vector(_)
-            | Request::Applied(_)
-            | Request::Ack(_)
-            | Request::Erase(_)
-            | Request::Open(_)
-            | Request::Goodbye(_) => true,
-            Request::Statement(statement) => {
-                matches!(**statement, AnyStatement::EraseAck(_) | AnyStatement::EpochAck(_))
-            }
-            _ => false,
-        };
-        let account = self.sessions.get(&id).and_then(Session::account);
-        if let (false, Some(account)) = (exempt, account) {
-            self.allow(&account, 1, bytes as u64, now_ms)?;
+        if let Some(account) = account.or_else(|| self.sessions.get(&id).and_then(Session::account)) {
+            let pushed = self.push(&account, turn);
+            self.contain(Some(account), pushed, turn);
         }
         Ok(())
     }
 
-    fn allow(&mut self, account: &AccountId, requests: u64, bytes: u64, now_ms: u64) -> Result<(), Fault> {
-        self.load(account)?;
-        let limits = self.config.limits;
-        let Some(loaded) = self.accounts.get_mut(account) else {
-            return Ok(());
+    /// A store that fails ends the sessions of the account it failed at. Where it is damaged, it stays so: the account
+    /// isn't served again, all others are.
+    fn contain(&mut self, account: Option<AccountId>, outcome: Result<(), StoreError>, turn: &mut Turn<'_>) {
+        let (Err(error), Some(account)) = (outcome, account) else {
+            return;
         };
-        let limited = |retry_after_ms| Fault::Refuse(ErrorCode::RateLimited, retry_after_ms);
-        loaded
+        if let StoreError::Damaged(_) = error {
+            self.damaged.insert(account);
+        }
+        self.accounts.remove(&account);
+        for session in self.present.get(&account).cloned().unwrap_or_default() {
+            self.close(session, ErrorCode::StorageFailed, turn);
+        }
+    }
+
+    /// Takes a request off the allowance of its device or account, and refuses what would use up the store's reserve.
+    fn charge(&mut self, id: SessionId, request: &Request, bytes: usize, now_ms: u64) -> Result<(), Fault> {
+        let bytes = bytes as u64;
+        let (account, device) = match self.session(id)?.phase {
+            Phase::Fresh => return Ok(()),
+            Phase::Recovering(account) => {
+                let bucket = &mut self.session(id)?.recovery;
+                bucket
+                    .take(1, RECOVERY_PER_S, RECOVERY_BURST, now_ms)
+                    .map_err(limited)?;
+                return match request {
+                    Request::Control(_) => self.spend_reserve(&account, bytes, now_ms),
+                    _ => Ok(()),
+                };
+            }
+            Phase::Ready(account, device) => (account, device),
+        };
+        let cost = match request {
+            Request::Hello(_) | Request::Goodbye(_) => return Ok(()),
+            Request::Vector(_) | Request::Applied(_) | Request::Ack(_) => Some(1),
+            Request::Erase(push) => Some(1 + push.erase.statement.handles.len() as u64 / 64),
+            Request::Statement(statement) => match **statement {
+                AnyStatement::EraseAck(_) | AnyStatement::EpochAck(_) => Some(1),
+                _ => None,
+            },
+            Request::Control(push) => match push.entry.statement.action {
+                Action::Revoke(_) | Action::Recover(_) => Some(1),
+                _ => None,
+            },
+            _ => None,
+        };
+        match cost {
+            Some(cost) => self.allow_exempt(&account, &device, cost, bytes, now_ms)?,
+            None => self.allow(&account, 1, bytes, 0, now_ms)?,
+        }
+        match request {
+            // What they keep is counted, and an erasure goes on without its registry.
+            Request::Erase(push) => {
+                let bytes = 64 + 64 * push.erase.statement.handles.len() as u64;
+                self.spend_reserve(&account, bytes, now_ms)
+            }
+            Request::Control(_) | Request::Vector(_) | Request::Ack(_) => {
+                self.spend_reserve(&account, bytes, now_ms)
+            }
+            Request::Statement(_) if cost.is_some() => self.spend_reserve(&account, bytes, now_ms),
+            Request::Statement(_) | Request::Registry(_) if self.rows.store.only_reserve_left() => {
+                Err(Fault::Refuse(ErrorCode::StorageFailed, STORAGE_RETRY_MS))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn allowance(&mut self, account: &AccountId, now_ms: u64) -> &mut Allowance {
+        if self.allowances.len() >= MAX_ALLOWANCES && !self.allowances.contains_key(account) {
+            // After a day every bucket is full again.
+            self.allowances
+                .retain(|_, allowance| now_ms.saturating_sub(allowance.used_ms) < DAY_S * 1_000);
+        }
+        let allowance = self.allowances.entry(*account).or_default();
+        allowance.used_ms = now_ms;
+        allowance
+    }
+
+    /// While only the reserve is left, each account has a little of it a day.
+    fn spend_reserve(&mut self, account: &AccountId, bytes: u64, now_ms: u64) -> Result<(), Fault> {
+        if !self.rows.store.only_reserve_left() {
+            return Ok(());
+        }
+        let limit = self.config.limits.reserve_bytes;
+        self.allowance(account, now_ms)
+            .reserve
+            .take(bytes, limit / DAY_S, limit, now_ms)
+            .map_err(|retry_after_ms| Fault::Refuse(ErrorCode::StorageFailed, retry_after_ms))
+    }
+
+    /// Takes something off the account's allowance.
+    fn allow(
+        &mut self,
+        account: &AccountId,
+        requests: u64,
+        bytes: u64,
+        items: u64,
+        now_ms: u64,
+    ) -> Result<(), Fault> {
+        let limits = self.config.limits;
+        let allowance = self.allowance(account, now_ms);
+        allowance
             .requests
             .take(
                 requests,
@@ -449,9 +547,42 @@ impl<S: Store> Relay<S> {
                 now_ms,
             )
             .map_err(limited)?;
-        loaded
+        allowance
             .bytes
             .take(bytes, limits.bytes_per_s, limits.byte_burst, now_ms)
+            .map_err(limited)?;
+        allowance
+            .items
+            .take(
+                items,
+                u64::from(limits.items_per_s),
+                u64::from(limits.item_burst),
+                now_ms,
+            )
+            .map_err(limited)
+    }
+
+    /// Takes something exempt off its device's allowance. `cost`: as how many requests it counts.
+    fn allow_exempt(
+        &mut self,
+        account: &AccountId,
+        device: &DeviceId,
+        cost: u64,
+        bytes: u64,
+        now_ms: u64,
+    ) -> Result<(), Fault> {
+        let limits = self.config.limits;
+        let own = self
+            .allowance(account, now_ms)
+            .devices
+            .entry(*device)
+            .or_default();
+        let (per_s, burst) = (limits.exempt_per_s, limits.exempt_burst);
+        own.exempt
+            .take(cost, u64::from(per_s), u64::from(burst), now_ms)
+            .map_err(limited)?;
+        own.exempt_bytes
+            .take(bytes, limits.exempt_bytes_per_s, limits.exempt_byte_burst, now_ms)
             .map_err(limited)
     }
 
@@ -527,6 +658,9 @@ impl<S: Store> Relay<S> {
     fn load(&mut self, account: &AccountId) -> Result<bool, StoreError> {
         if self.accounts.contains_key(account) {
             return Ok(true);
+        }
+        if self.damaged.contains(account) {
+            return Err(StoreError::Damaged("found earlier"));
         }
         match Loaded::read(&self.rows, account)? {
             Some(loaded) => {

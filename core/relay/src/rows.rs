@@ -49,6 +49,14 @@ row! {
         logs: u32,
         /// Bytes of bodies and shards.
         used_bytes: u64,
+        /// Whether erasures came or went since `erased_root` was computed.
+        root_stale: bool,
+        /// Bytes of the control log.
+        control_bytes: u64,
+        /// Bytes of erasures and of their acknowledgements, about.
+        erasure_bytes: u64,
+        /// Holes that aren't folded away yet.
+        holes: u64,
     }
 }
 
@@ -62,6 +70,10 @@ impl Default for AccountRow {
             table: Hash::ZERO,
             logs: 0,
             used_bytes: 0,
+            root_stale: false,
+            control_bytes: 0,
+            erasure_bytes: 0,
+            holes: 0,
         }
     }
 }

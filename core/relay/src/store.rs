@@ -103,6 +103,8 @@ pub enum Space {
     Owed = 21,
     /// Under [`SHARED`]: invitation codes that were used.
     Invitations = 22,
+    /// The erasure that stands at a place: log and number.
+    ErasePlaces = 23,
 }
 
 impl Space {
@@ -130,6 +132,7 @@ impl Space {
         Self::Phrases,
         Self::Owed,
         Self::Invitations,
+        Self::ErasePlaces,
     ];
 }
 

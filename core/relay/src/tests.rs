@@ -1,6 +1,7 @@
 //! The relay driven by hand-made devices.
 #![allow(clippy::wildcard_imports)] // The kit is made of small functions, and every test uses most of them.
 
+mod bounds;
 mod control;
 mod data;
 mod erasure;

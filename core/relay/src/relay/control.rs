@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use hearth_protocol::codec::Wire;
 use hearth_protocol::control::{
-    Account, Action, ControlEntry, ControlError, Epoch, EpochWraps, RecoveryKeys, wraps_hash,
+    Action, ControlEntry, ControlError, Epoch, EpochWraps, RecoveryKeys, wraps_hash,
 };
 use hearth_protocol::erasure::Erase;
 use hearth_protocol::error::ErrorCode;
@@ -15,15 +15,30 @@ use hearth_protocol::message::PushControl;
 use hearth_protocol::registry::Table;
 use hearth_protocol::vector::{Head, VersionVector};
 
-use super::{ACCEPTED, Fault, Phase, Relay, Turn};
-use crate::account::{Loaded, control_entry, device_row, history};
-use crate::items::{Log, handle_key, item_key};
+use super::{ACCEPTED, DAY_S, Fault, Phase, Relay, Turn};
+use crate::account::{Loaded, RESTORED_KEY, control_entry, device_row, history};
+use crate::items::{Log, Place, handle_key, item_key};
 use crate::rows::{Rows, number_of};
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
 
 /// A log of this length is longer than a certificate may carry.
-const MAX_ENTRIES: u64 = 65_536;
+const MAX_ENTRIES: u64 = hearth_protocol::limits::MAX_CERTIFICATE_CONTROL as u64;
+
+/// The last numbers are for what shuts a device out, and the last of them for the phrase alone: else a stolen device
+/// could fill the log up and stay for ever.
+const FOR_REVOCATIONS: u64 = 1_024;
+const FOR_RECOVERY: u64 = 64;
+
+/// Bytes of a control log: half of what a certificate, which carries all of it, may have.
+const MAX_BYTES: u64 = hearth_protocol::limits::MAX_CERTIFICATE_BYTES as u64 / 2;
+
+/// As [`FOR_REVOCATIONS`] and [`FOR_RECOVERY`], in bytes.
+const BYTES_FOR_REVOCATIONS: u64 = 4 << 20;
+const BYTES_FOR_RECOVERY: u64 = 1 << 20;
+
+/// Revocations and recoveries of one device in an hour.
+const URGENT_PER_HOUR: u64 = 64;
 
 impl<S: Store> Relay<S> {
     pub(super) fn take_control(
@@ -37,6 +52,7 @@ impl<S: Store> Relay<S> {
         let session = self.session(id)?;
         let recovering = matches!(session.phase, Phase::Recovering(_));
         let (gate, at_hello) = (session.gate, session.control_at_hello);
+        let by = session.device();
         let entry = push.entry;
         if recovering && !matches!(entry.statement.action, Action::Recover(_)) {
             return Err(Fault::Close(ErrorCode::OutOfTurn));
@@ -57,47 +73,61 @@ impl<S: Store> Relay<S> {
                 _ => Err(ErrorCode::ControlConflict.into()),
             };
         }
-        if entry.statement.previous != loaded.control.head() || at >= MAX_ENTRIES {
+        if entry.statement.previous != loaded.control.head() {
             return Err(ErrorCode::ControlConflict.into());
         }
-        // Not new, only new to us: the device had it when it said `Hello`, or the account is on its way here. Then what
-        // travelled beside it once may be gone.
-        let refill = at <= at_hello || !loaded.row.arrived && self.is_server();
+        let bytes = entry.encode().len() as u64;
+        has_room(loaded, &entry, bytes)?;
+        // Not new, only new to us: the device had it when it said `Hello`, and that can be, because this store was put back
+        // from a backup or is a peer's, or because somebody else made the entry. Or the account is on its way here. Then
+        // what travelled beside it once may be gone. A device's word for its own entry isn't enough: it could say so of
+        // every new one, and cut off or lose what the checks below keep.
+        let believed = self.is_arriving(account, turn.now_ms)? || by != Some(entry.statement.author);
+        let refill = at <= at_hello && believed || !self.loaded(account)?.row.arrived && self.is_server();
+        if let (false, Some(by)) = (refill, by) {
+            self.allow_entry(account, &by, &entry, turn.now_ms)?;
+        }
         let loaded = self.loaded(account)?;
         match &entry.statement.action {
             Action::Revoke(revoke) if !refill => check_cut(loaded, &revoke.cut)?,
             Action::Recover(recover) if !refill => check_cut(loaded, &recover.cut)?,
             _ => {}
         }
-        let before = loaded.control.clone();
-        let history = match entry.statement.action {
-            Action::Unite(_) => history(&self.rows, account, at)?,
-            _ => Vec::new(),
-        };
-        let mut after = before.clone();
-        after.append(&entry, &history).map_err(refused)?;
-        self.put_entry(account, &before, after, &entry)?;
+        // Everything that can be wrong is looked at before the first write: what is refused costs no reading again.
         if let Action::Epoch(epoch) = &entry.statement.action {
-            match push.wraps {
-                Some(wraps) => self.put_wraps(account, &wraps, epoch, !refill)?,
-                None if refill => self.rows.delete(account, Space::Wraps, b"")?,
+            match &push.wraps {
+                Some(wraps) => self.check_wraps(account, wraps, epoch, !refill)?,
+                None if refill => {}
                 None => return Err(ErrorCode::ControlInvalid.into()),
             }
-            match push.registry {
+            match &push.registry {
                 Some(_) if !gate => return Err(ErrorCode::GateClosed.into()),
                 Some(update) => {
                     if !refill {
                         if update.table.id(account) != epoch.table {
                             return Err(ErrorCode::ControlInvalid.into());
                         }
-                        let loaded = self.loaded(account)?;
-                        check_folded(loaded, &update.table.statement)?;
+                        check_folded(self.loaded(account)?, &update.table.statement)?;
                     }
-                    self.put_registry(account, &update, refill, true)?;
-                    self.session(id)?.table_sent = update.table.id(account);
+                    self.check_registry(account, update, refill, true, Some(epoch.number))?;
                 }
                 None if refill => {}
                 None => return Err(ErrorCode::ControlInvalid.into()),
+            }
+        }
+        let history = match entry.statement.action {
+            Action::Unite(_) => history(&self.rows, account, at)?,
+            _ => Vec::new(),
+        };
+        let before = self.append(account, &entry, &history)?.map_err(refused)?;
+        if let Action::Epoch(_) = &entry.statement.action {
+            match &push.wraps {
+                Some(wraps) => self.rows.put(account, Space::Wraps, b"", wraps)?,
+                None => self.rows.delete(account, Space::Wraps, b"")?,
+            }
+            if let Some(update) = &push.registry {
+                self.put_registry(account, update)?;
+                self.session(id)?.table_sent = update.table.id(account);
             }
         }
         self.after_entry(account, &before, &entry)?;
@@ -110,34 +140,70 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    /// Writes an entry, and the state after it.
-    pub(super) fn put_entry(
+    /// Takes an entry if it follows, and writes it. Gives what after it is needed of the state before.
+    pub(super) fn append(
         &mut self,
         account: &AccountId,
-        before: &Account,
-        after: Account,
         entry: &ControlEntry,
-    ) -> Result<(), Fault> {
-        self.rows.put(
-            account,
-            Space::Control,
-            &entry.statement.number.to_be_bytes(),
-            entry,
-        )?;
-        if before.recovery().signing != after.recovery().signing {
-            self.forget_phrase(account, before.recovery())?;
-            self.remember_phrase(account, after.recovery())?;
-        }
+        history: &[ControlEntry],
+    ) -> Result<Result<Before, ControlError>, Fault> {
         let key = self.key;
         let loaded = self.loaded(account)?;
-        loaded.control = after;
+        let before = Before {
+            members: loaded.control.members().map(|(device, _)| *device).collect(),
+            revocations: loaded.control.revocations().len(),
+        };
+        let phrase = *loaded.control.recovery();
+        // In place, not in a copy: the state may be megabytes. If a write fails from here on, the account is read again.
+        if let Err(error) = loaded.control.append(entry, history) {
+            return Ok(Err(error));
+        }
+        let next = *loaded.control.recovery();
+        loaded.row.control_bytes += entry.encode().len() as u64;
         if loaded.is_here(&key) && !loaded.row.arrived {
             loaded.row.arrived = true;
         }
+        let number = entry.statement.number.to_be_bytes();
+        self.rows.put(account, Space::Control, &number, entry)?;
+        if phrase.signing != next.signing {
+            self.forget_phrase(account, &phrase)?;
+            self.remember_phrase(account, &next)?;
+        }
         let loaded = self.take_loaded(account)?;
-        loaded.save(&mut self.rows)?;
+        let saved = loaded.save(&mut self.rows);
         self.accounts.insert(*account, loaded);
-        Ok(())
+        saved?;
+        Ok(Ok(before))
+    }
+
+    /// Whether this account's devices may bring what isn't here, without what travelled beside it: it is on its way here,
+    /// a peer serves it, or the store was put back from a backup within the last month.
+    pub(super) fn is_arriving(&mut self, account: &AccountId, now_ms: u64) -> Result<bool, StoreError> {
+        if !self.is_server() || !self.loaded(account)?.row.arrived {
+            return Ok(true);
+        }
+        let until: Option<u64> = self.rows.get(account, Space::Account, RESTORED_KEY)?;
+        Ok(until.is_some_and(|until| until == 0 || now_ms < until))
+    }
+
+    /// A new entry comes off the allowance of the device that brings it.
+    fn allow_entry(
+        &mut self,
+        account: &AccountId,
+        by: &DeviceId,
+        entry: &ControlEntry,
+        now_ms: u64,
+    ) -> Result<(), Fault> {
+        let per_day = u64::from(self.config.limits.entries_per_day.max(1));
+        let own = self.allowance(account, now_ms).devices.entry(*by).or_default();
+        // Amounts are in seconds, so that slow rates come out even.
+        let taken = match entry.statement.action {
+            Action::Revoke(_) | Action::Recover(_) => {
+                own.urgent.take(3_600 / URGENT_PER_HOUR, 1, 3_600, now_ms)
+            }
+            _ => own.entries.take(DAY_S / per_day, 1, DAY_S, now_ms),
+        };
+        taken.map_err(super::limited)
     }
 
     /// Takes the account out of memory for as long as rows are written with it.
@@ -177,9 +243,8 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    /// Keeps the wraps of the running epoch in place of those of the one before. `strict`: for exactly the members, to
-    /// each one's newest agreement key.
-    pub(super) fn put_wraps(
+    /// Checks the wraps of an epoch. `strict`: for exactly the members, to each one's newest agreement key.
+    pub(super) fn check_wraps(
         &mut self,
         account: &AccountId,
         wraps: &EpochWraps,
@@ -190,17 +255,19 @@ impl<S: Store> Relay<S> {
             return Err(ErrorCode::ControlInvalid.into());
         }
         if strict {
-            self.loaded(account)?
-                .control
-                .check_wraps(wraps)
-                .map_err(|_| ErrorCode::ControlInvalid)?;
+            let control = &self.loaded(account)?.control;
+            let members = control.members().map(|(device, _)| device);
+            let fits = wraps.devices.iter().map(|(device, _)| device).eq(members)
+                && wraps.recovery.to == control.recovery().agreement;
+            if !fits {
+                return Err(ErrorCode::ControlInvalid.into());
+            }
             for (device, wrap) in wraps.devices.iter() {
                 if self.agreement_key(account, device)? != Some(wrap.to) {
                     return Err(ErrorCode::AgreementStale.into());
                 }
             }
         }
-        self.rows.put(account, Space::Wraps, b"", wraps)?;
         Ok(())
     }
 
@@ -223,10 +290,10 @@ impl<S: Store> Relay<S> {
     pub(super) fn after_entry(
         &mut self,
         account: &AccountId,
-        before: &Account,
+        before: &Before,
         entry: &ControlEntry,
     ) -> Result<(), Fault> {
-        let revoked = self.loaded(account)?.control.revocations().len() > before.revocations().len();
+        let revoked = self.loaded(account)?.control.revocations().len() > before.revocations;
         if revoked {
             self.enforce_revocations(account, before)?;
         }
@@ -239,12 +306,13 @@ impl<S: Store> Relay<S> {
     /// Drops what revocations have made invalid: erasures that don't count, items beyond a cut, what was remembered of
     /// those who are out. After an ordinary revocation there is no item beyond the cut; one that `Unite` brings in may
     /// have been made before items that are here by now.
-    fn enforce_revocations(&mut self, account: &AccountId, before: &Account) -> Result<(), Fault> {
+    fn enforce_revocations(&mut self, account: &AccountId, before: &Before) -> Result<(), Fault> {
         let out: Vec<DeviceId> = {
             let loaded = self.loaded(account)?;
             before
-                .members()
-                .map(|(device, _)| *device)
+                .members
+                .iter()
+                .copied()
                 .filter(|device| loaded.control.member(device).is_none())
                 .collect()
         };
@@ -254,15 +322,18 @@ impl<S: Store> Relay<S> {
         }
         self.drop_uncounted_erasures(account)?;
         let mut loaded = self.take_loaded(account)?;
-        let outcome = cut_logs(&mut self.rows, account, &mut loaded);
+        let outcome = cut_logs(&mut self.rows, account, &mut loaded, before.revocations);
         self.accounts.insert(*account, loaded);
         outcome
     }
 
     /// Takes out of the erased set what a revocation has cut off. The bodies are gone all the same.
     fn drop_uncounted_erasures(&mut self, account: &AccountId) -> Result<(), Fault> {
-        let loaded = self.loaded(account)?;
-        let control = loaded.control.clone();
+        self.load(account)?;
+        let Some(loaded) = self.accounts.get(account) else {
+            return Ok(());
+        };
+        let control = &loaded.control;
         let owners: std::collections::BTreeMap<_, _> = loaded
             .logs
             .iter()
@@ -283,7 +354,11 @@ impl<S: Store> Relay<S> {
         if gone.is_empty() {
             return Ok(());
         }
+        let mut freed = 0;
         for (cursor, erase) in gone {
+            freed += super::erasure::erasure_bytes(&erase);
+            let place = super::erasure::place_key(&erase.statement);
+            self.rows.delete(account, Space::ErasePlaces, &place)?;
             self.rows
                 .delete(account, Space::Erasures, &cursor.to_be_bytes())?;
             self.rows.delete(account, Space::EraseIds, &erase.id(account).0)?;
@@ -295,9 +370,9 @@ impl<S: Store> Relay<S> {
                 )?;
             }
         }
-        let root = self.erased_root(account)?;
         let mut loaded = self.take_loaded(account)?;
-        loaded.row.erased_root = root;
+        loaded.row.root_stale = true;
+        loaded.row.erasure_bytes = loaded.row.erasure_bytes.saturating_sub(freed);
         let saved = loaded.save(&mut self.rows);
         self.accounts.insert(*account, loaded);
         Ok(saved?)
@@ -342,41 +417,67 @@ pub(super) fn refused(error: ControlError) -> Fault {
     })
 }
 
-/// Ends logs at the cut of their device's revocation, and turns what is void into holes.
-fn cut_logs<S: Store>(rows: &mut Rows<S>, account: &AccountId, loaded: &mut Loaded) -> Result<(), Fault> {
+/// What is needed of the state before an entry once it was taken.
+pub(super) struct Before {
+    members: Vec<DeviceId>,
+    revocations: usize,
+}
+
+/// Refuses an entry that would take the room of those that shut a device out.
+fn has_room(loaded: &Loaded, entry: &ControlEntry, bytes: u64) -> Result<(), Fault> {
+    let (numbers, reserved) = match entry.statement.action {
+        Action::Recover(_) => (0, 0),
+        Action::Revoke(_) | Action::Unite(_) | Action::Epoch(_) => (FOR_RECOVERY, BYTES_FOR_RECOVERY),
+        _ => (FOR_REVOCATIONS, BYTES_FOR_REVOCATIONS),
+    };
+    let fits = entry.statement.number < MAX_ENTRIES - numbers
+        && loaded.row.control_bytes.saturating_add(bytes) <= MAX_BYTES - reserved;
+    if fits {
+        Ok(())
+    } else {
+        Err(ErrorCode::ControlInvalid.into())
+    }
+}
+
+/// Ends logs at the cut of their device's revocation, and turns into holes what revocations from `first` on make void.
+/// It looks at rows that are there, whatever numbers a cut or a frontier claims.
+fn cut_logs<S: Store>(
+    rows: &mut Rows<S>,
+    account: &AccountId,
+    loaded: &mut Loaded,
+    first: usize,
+) -> Result<(), Fault> {
     let ids: Vec<_> = loaded.logs.keys().copied().collect();
     for id in ids {
         let Some(row) = loaded.logs.get(&id).cloned() else {
             continue;
         };
-        let device = row.open.statement.device;
-        let end = row.head.seq;
-        // Items beyond a cut are the newest ones: look from the end.
-        let mut last = end;
-        while last > row.folded.seq && !loaded.control.accepts_item(&device, &id, last) {
-            last -= 1;
-        }
         let log = Log {
             account,
             id: &id,
             row: &row,
         };
+        let last = loaded.control.last_item(&row.open.statement.device, &id);
         let mut freed = 0;
-        if last < end {
-            let link = log
-                .link_at(rows, last)?
-                .ok_or(StoreError::Damaged("a link is missing"))?;
-            for seq in last + 1..=end {
-                if let Some(crate::items::ItemRow::Live { sealed, .. }) = log.item(rows, seq)? {
-                    let handle = sealed.fields.handle;
-                    rows.delete(account, Space::Handles, &handle_key(&handle, row.number, seq))?;
+        if last < row.head.seq {
+            let head = log.signed_head(rows, last)?;
+            // Below what was folded only what lives is there; beyond the cut, that goes, too.
+            for Place { seq, live } in log.places_from(rows, last.min(head.seq).saturating_add(1))? {
+                if let Some(live) = live {
+                    rows.delete(
+                        account,
+                        Space::Handles,
+                        &handle_key(&live.handle, row.number, seq),
+                    )?;
                     rows.delete(account, Space::Covering, &item_key(row.number, seq))?;
-                    freed += crate::items::LIVE_PREFIX as u64 + sealed.encode().len() as u64;
+                    freed += live.bytes;
+                } else {
+                    loaded.row.holes = loaded.row.holes.saturating_sub(1);
                 }
                 rows.delete(account, Space::Items, &item_key(row.number, seq))?;
             }
             if let Some(row) = loaded.logs.get_mut(&id) {
-                row.head = Head { seq: last, link };
+                row.head = head;
                 row.new_keys = row.new_keys.min(last);
             }
             loaded.save_log(rows, &id)?;
@@ -385,23 +486,26 @@ fn cut_logs<S: Store>(rows: &mut Rows<S>, account: &AccountId, loaded: &mut Load
             .control
             .revocations()
             .iter()
+            .skip(first)
             .map(|revocation| revocation.cut.get(&id).map_or(0, |head| head.seq))
-            .min()
-            .unwrap_or(u64::MAX);
-        if void_from < last {
-            let Some(row) = loaded.logs.get(&id).cloned() else {
-                continue;
-            };
-            let log = Log {
-                account,
-                id: &id,
-                row: &row,
-            };
-            for seq in void_from + 1..=last {
-                if let Some(crate::items::ItemRow::Live { sealed, .. }) = log.item(rows, seq)?
-                    && loaded.control.is_void(&id, seq, sealed.fields.generation)
+            .min();
+        let Some(row) = loaded.logs.get(&id).cloned() else {
+            continue;
+        };
+        let log = Log {
+            account,
+            id: &id,
+            row: &row,
+        };
+        if let Some(void_from) = void_from
+            && void_from < row.head.seq
+        {
+            for Place { seq, live } in log.places_from(rows, void_from + 1)? {
+                if let Some(live) = live
+                    && loaded.control.is_void(&id, seq, live.generation)
                 {
                     freed += log.dig(rows, seq)?.unwrap_or(0);
+                    loaded.row.holes += u64::from(seq > row.folded.seq);
                 }
             }
         }

@@ -23,6 +23,13 @@ use crate::store::{Store, StoreError};
 /// No log ever gets here; a member's claim that one did is ignored, so that counting on doesn't overflow.
 const MAX_SEQ: u64 = 1 << 62;
 
+/// Holes of an account that aren't folded away. Each takes about 200 bytes and counts towards no quota, so they have a
+/// limit of their own: 200 MB.
+const MAX_HOLES: u64 = 1 << 20;
+
+/// How long who has reached it shall wait, in milliseconds.
+const HOLES_RETRY_MS: u64 = 60 * 60 * 1_000;
+
 /// What comes of the items of a run.
 struct Taken {
     /// What was taken as holes.
@@ -55,7 +62,23 @@ impl<S: Store> Relay<S> {
         if self.rows.store.only_reserve_left() {
             return Err(Fault::Refuse(ErrorCode::StorageFailed, STORAGE_RETRY_MS));
         }
-        self.allow(&account, 1, bytes.len() as u64, turn.now_ms)?;
+        // What it costs is checking signatures; a plain hole is hashed only.
+        let items = match &batch {
+            Batch::Run(run) => {
+                let plain = run
+                    .items
+                    .iter()
+                    .filter(|item| matches!(item, Item::Hole(_)))
+                    .count();
+                run.items.len() - plain + plain.div_ceil(16)
+            }
+            Batch::Detached(list) => list.len(),
+        };
+        self.allow(&account, 1, bytes.len() as u64, items as u64, turn.now_ms)?;
+        if self.loaded(&account)?.row.holes >= MAX_HOLES {
+            // Nobody honest comes near, and a checkpoint folds them away.
+            return Err(Fault::Refuse(ErrorCode::QuotaReached, HOLES_RETRY_MS));
+        }
         match batch {
             Batch::Run(run) => self.take_run(id, &account, &device, run, turn),
             Batch::Detached(list) => self.take_detached(id, &account, &device, list.into_inner(), turn),
@@ -74,11 +97,12 @@ impl<S: Store> Relay<S> {
         if !self.loaded(account)?.logs.contains_key(&log) {
             return Err(ErrorCode::WrongLog.into());
         }
-        if let Some(before) = run.first_seq.checked_sub(1) {
-            self.arrive_at(account, device, &log, before)?;
-        }
+        let from = match run.first_seq.checked_sub(1) {
+            Some(before) => self.arrive_at(account, device, &log, before, turn.now_ms)?,
+            None => None,
+        };
         let mut loaded = self.take_loaded(account)?;
-        let outcome = self.take_items(account, &mut loaded, run, turn.now_ms);
+        let outcome = self.take_items(account, &mut loaded, run, from, turn.now_ms);
         let row = loaded.logs.get(&log).cloned();
         self.accounts.insert(*account, loaded);
         let (taken, Some(row)) = (outcome?, row) else {
@@ -106,12 +130,14 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    /// Takes the items of a run one after the other, until one doesn't fit.
+    /// Takes the items of a run one after the other, until one doesn't fit. `from`: a frontier that the run begins behind,
+    /// and that a first item signed over its link confirms.
     fn take_items(
         &mut self,
         account: &AccountId,
         loaded: &mut Loaded,
         run: Run,
+        from: Option<Head>,
         now_ms: u64,
     ) -> Result<Taken, Fault> {
         let log = run.log;
@@ -135,6 +161,11 @@ impl<S: Store> Relay<S> {
             .get(&log)
             .cloned()
             .ok_or(StoreError::Damaged("a log is missing"))?;
+        if let Some(from) = from {
+            row.head = from;
+            row.folded = from;
+        }
+        let start = row.head;
         let mut link = row.head.link;
         let mut seq = run.first_seq;
         for item in run.items.into_inner() {
@@ -147,18 +178,19 @@ impl<S: Store> Relay<S> {
                 if let Item::Envelope(sealed) = item
                     && unsigned.is_empty()
                 {
-                    if sealed.fields.new_key.is_some() {
-                        row.new_keys = row.new_keys.max(seq);
-                    }
+                    let brings_key = sealed.fields.new_key.is_some();
                     let place = Log {
                         account,
                         id: &log,
                         row: &row,
                     };
-                    let filled = self.refill(loaded, place, seq, sealed, &key, &mut judge, now_ms)?;
-                    if let Some(code) = filled {
-                        taken.stopped = Some(code);
-                        break;
+                    match self.refill(loaded, place, seq, sealed, &key, &mut judge, now_ms)? {
+                        Refilled::Put if brings_key => row.new_keys = row.new_keys.max(seq),
+                        Refilled::Put | Refilled::Not => {}
+                        Refilled::Contradicts => {
+                            taken.stopped = Some(ErrorCode::WrongLink);
+                            break;
+                        }
                     }
                 }
                 seq += 1;
@@ -185,6 +217,7 @@ impl<S: Store> Relay<S> {
                 taken.stopped = Some(ErrorCode::BadSignature);
                 break;
             }
+            loaded.row.holes += unsigned.len() as u64;
             self.put_unsigned(account, &log, &mut row, &mut unsigned)?;
             let place = Log {
                 account,
@@ -206,11 +239,15 @@ impl<S: Store> Relay<S> {
                         loaded.row.used_bytes += place.put_live(&mut self.rows, seq, link, sealed, now_ms)?;
                     }
                     Some(code) => {
-                        place.put_hole(&mut self.rows, seq, header_hash, Some(signature), after, true)?;
+                        loaded.row.holes += 1;
+                        place.put_hole(&mut self.rows, seq, header_hash, Some(signature), after)?;
                         taken.holed.push(Holed { seq, code });
                     }
                 },
-                _ => place.put_hole(&mut self.rows, seq, header_hash, Some(signature), after, true)?,
+                _ => {
+                    loaded.row.holes += 1;
+                    place.put_hole(&mut self.rows, seq, header_hash, Some(signature), after)?;
+                }
             }
             row.head = Head { seq, link: after };
             link = after;
@@ -224,7 +261,8 @@ impl<S: Store> Relay<S> {
             row.holed = holed.try_into().unwrap_or_default();
         }
         debug_assert_eq!(number, row.number);
-        if loaded.logs.get(&log) != Some(&row) {
+        // A frontier that nothing signed stood behind isn't taken over.
+        if (from.is_none() || row.head != start) && loaded.logs.get(&log) != Some(&row) {
             loaded.logs.insert(log, row);
             loaded.save_log(&mut self.rows, &log)?;
         }
@@ -248,7 +286,7 @@ impl<S: Store> Relay<S> {
                 id: log,
                 row,
             };
-            place.put_hole(&mut self.rows, seq, header_hash, None, link, false)?;
+            place.put_hole(&mut self.rows, seq, header_hash, None, link)?;
             row.head = Head { seq, link };
         }
         Ok(())
@@ -315,35 +353,36 @@ impl<S: Store> Relay<S> {
         key: &hearth_protocol::id::VerifyKey,
         judge: &mut Judge,
         now_ms: u64,
-    ) -> Result<Option<ErrorCode>, Fault> {
+    ) -> Result<Refilled, Fault> {
         let account = place.account;
         let stored = match place.item(&self.rows, seq)? {
             // Folded away: neither wanted nor comparable.
-            None => return Ok(None),
-            Some(ItemRow::Live { sealed: ours, .. }) if *ours == sealed => return Ok(None),
+            None => return Ok(Refilled::Not),
+            Some(ItemRow::Live { sealed: ours, .. }) if *ours == sealed => return Ok(Refilled::Not),
             Some(stored) => stored,
         };
         let Some(previous) = place.link_at(&self.rows, seq - 1)? else {
-            return Ok(None);
+            return Ok(Refilled::Not);
         };
         let living = matches!(stored, ItemRow::Live { .. });
         let header_hash = envelope(place.id, seq, sealed.clone()).header_hash(account, &previous);
         if place.header_hash(seq, stored) != header_hash {
-            return Ok(Some(ErrorCode::WrongLink));
+            return Ok(Refilled::Contradicts);
         }
         let signed = position_id(account, place.id, seq, &header_hash);
         if living || verify(key, &signed, &sealed.signature).is_err() {
-            return Ok(None);
+            return Ok(Refilled::Not);
         }
         if self.judge(loaded, place.id, seq, &sealed, judge)?.is_some() {
-            return Ok(None);
+            return Ok(Refilled::Not);
         }
         let handle = sealed.fields.handle;
         if self.is_covered(account, &handle, place.id, seq)? {
-            return Ok(None);
+            return Ok(Refilled::Not);
         }
+        loaded.row.holes = loaded.row.holes.saturating_sub(1);
         loaded.row.used_bytes += place.put_live(&mut self.rows, seq, previous, sealed, now_ms)?;
-        Ok(None)
+        Ok(Refilled::Put)
     }
 
     /// Envelopes out of their chain: for an account that comes from elsewhere, where a checkpoint vouches for what stood
@@ -365,12 +404,13 @@ impl<S: Store> Relay<S> {
                 stopped = Some(ErrorCode::WrongLog);
                 break;
             }
-            if !self.reach(account, device, &log, seq)? {
+            let Some(frontier) = self.reach(account, device, &log, seq, turn.now_ms)? else {
                 stopped = Some(ErrorCode::WrongLink);
                 break;
-            }
+            };
             let mut loaded = self.take_loaded(account)?;
-            let outcome = self.put_detached(account, &mut loaded, detached, &mut judge, turn.now_ms);
+            let outcome =
+                self.put_detached(account, &mut loaded, detached, frontier, &mut judge, turn.now_ms);
             self.accounts.insert(*account, loaded);
             match outcome? {
                 Ok(holed) => stored.entry(log).or_default().extend(holed),
@@ -414,6 +454,7 @@ impl<S: Store> Relay<S> {
         account: &AccountId,
         loaded: &mut Loaded,
         detached: Detached,
+        frontier: Option<Head>,
         judge: &mut Judge,
         now_ms: u64,
     ) -> Result<Result<Option<Holed>, ErrorCode>, Fault> {
@@ -442,6 +483,12 @@ impl<S: Store> Relay<S> {
         if envelope.verify(account, &previous, &key).is_err() {
             return Ok(Err(ErrorCode::BadSignature));
         }
+        // Only now: whoever can't show something signed doesn't move the log.
+        if let (Some(frontier), Some(row)) = (frontier, loaded.logs.get_mut(&log)) {
+            row.head = frontier;
+            row.folded = frontier;
+            loaded.save_log(&mut self.rows, &log)?;
+        }
         if let Some(code) = self.judge(loaded, &log, seq, &envelope.sealed, judge)? {
             return Ok(Ok(Some(Holed { seq, code })));
         }
@@ -457,25 +504,22 @@ impl<S: Store> Relay<S> {
         Ok(Ok(None))
     }
 
-    /// Makes an item's place exist: it is in the log already, or behind the frontier of the sender's newest checkpoint.
+    /// Whether an item's place is in the log already (`Some(None)`), or behind the frontier of the sender's newest
+    /// checkpoint, which the log then begins anew at.
     fn reach(
         &mut self,
         account: &AccountId,
         device: &DeviceId,
         log: &LogId,
         seq: u64,
-    ) -> Result<bool, Fault> {
+        now_ms: u64,
+    ) -> Result<Option<Option<Head>>, Fault> {
         let head = self.loaded(account)?.logs.get(log).map_or(0, |row| row.head.seq);
         if seq <= head {
-            return Ok(true);
+            return Ok(Some(None));
         }
-        match self.frontier(account, device, log)? {
-            Some(frontier) if seq <= frontier.seq => {
-                self.jump(account, log, frontier)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
+        let frontier = self.frontier(account, device, log, now_ms)?;
+        Ok(frontier.filter(|frontier| seq <= frontier.seq).map(Some))
     }
 
     /// A run that begins right behind the frontier of the sender's newest checkpoint may skip what stood before.
@@ -485,23 +529,27 @@ impl<S: Store> Relay<S> {
         device: &DeviceId,
         log: &LogId,
         before: u64,
-    ) -> Result<(), Fault> {
+        now_ms: u64,
+    ) -> Result<Option<Head>, Fault> {
         let head = self.loaded(account)?.logs.get(log).map_or(0, |row| row.head.seq);
         if before <= head {
-            return Ok(());
+            return Ok(None);
         }
-        match self.frontier(account, device, log)? {
-            Some(frontier) if frontier.seq == before => self.jump(account, log, frontier),
-            _ => Ok(()),
-        }
+        let frontier = self.frontier(account, device, log, now_ms)?;
+        Ok(frontier.filter(|frontier| frontier.seq == before))
     }
 
+    /// Where the sender's newest checkpoint says that a log stands: believed only while the account is on its way here.
     fn frontier(
-        &self,
+        &mut self,
         account: &AccountId,
         device: &DeviceId,
         log: &LogId,
+        now_ms: u64,
     ) -> Result<Option<Head>, StoreError> {
+        if !self.is_arriving(account, now_ms)? {
+            return Ok(None);
+        }
         match self.newest(account, super::statement::CHECKPOINT, device)? {
             Some(hearth_protocol::statement::AnyStatement::Checkpoint(checkpoint)) => {
                 let frontier = checkpoint.statement.frontier.get(log).copied();
@@ -510,18 +558,16 @@ impl<S: Store> Relay<S> {
             _ => Ok(None),
         }
     }
+}
 
-    /// Takes a frontier over as the end of a log, everything before it folded away.
-    fn jump(&mut self, account: &AccountId, log: &LogId, frontier: Head) -> Result<(), Fault> {
-        let mut loaded = self.take_loaded(account)?;
-        if let Some(row) = loaded.logs.get_mut(log) {
-            row.head = frontier;
-            row.folded = frontier;
-        }
-        let outcome = loaded.save_log(&mut self.rows, log);
-        self.accounts.insert(*account, loaded);
-        Ok(outcome?)
-    }
+/// What comes of an envelope for a place that is taken.
+enum Refilled {
+    /// The body is back.
+    Put,
+    /// It isn't wanted, or was there.
+    Not,
+    /// Another one stands there.
+    Contradicts,
 }
 
 /// What was looked up while one batch is judged.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use hearth_protocol::erasure::{Erase, Receipt};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, Statement, merkle_root};
-use hearth_protocol::id::{AccountId, Handle, Hash, TimeMs};
+use hearth_protocol::id::{AccountId, DeviceId, Handle, Hash, TimeMs};
 use hearth_protocol::message::{PushErase, Reply};
 
 use super::{ACCEPTED, Fault, Phase, Relay, Turn};
@@ -27,6 +27,22 @@ pub(super) fn erased_key(handle: &Handle, cursor: u64) -> [u8; 24] {
     key[16..].copy_from_slice(&cursor.to_be_bytes());
     key
 }
+
+/// The key under which an erasure is found by its place.
+pub(super) fn place_key(erase: &Erase) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(&erase.log.0);
+    key[16..].copy_from_slice(&erase.number.to_be_bytes());
+    key
+}
+
+/// What an erasure takes in the store, about: itself, its rows, its receipt, and one row a handle.
+pub(super) fn erasure_bytes(erase: &Signed<Erase>) -> u64 {
+    500 + 64 * erase.statement.handles.len() as u64
+}
+
+/// For so many erasures, computing their root counts as one more request.
+const ROOT_IDS_A_REQUEST: u64 = 256;
 
 impl<S: Store> Relay<S> {
     pub(super) fn take_erase(
@@ -52,8 +68,13 @@ impl<S: Store> Relay<S> {
         // The erasure stands, whatever is wrong with the registry that came along.
         let registry = match push.registry {
             None => Ok(()),
-            Some(_) if !gate => Err(Fault::from(ErrorCode::RegistryConflict)),
-            Some(update) => match self.put_registry(account, &update, false, true) {
+            Some(_) if !gate || self.rows.store.only_reserve_left() => {
+                Err(Fault::from(ErrorCode::RegistryConflict))
+            }
+            Some(update) => match self
+                .check_registry(account, &update, false, true, None)
+                .and_then(|()| Ok(self.put_registry(account, &update)?))
+            {
                 Ok(()) => {
                     self.session(id)?.table_sent = update.table.id(account);
                     Ok(())
@@ -91,12 +112,29 @@ impl<S: Store> Relay<S> {
         if self.rows.get::<u64>(account, Space::EraseIds, &id.0)?.is_some() {
             return Ok(());
         }
-        let cursor = self.loaded(account)?.row.erased_cursor + 1;
+        // One place, one erasure: else a device that is out could still order new ones, under numbers it had before.
+        let place = place_key(statement);
+        if self
+            .rows
+            .get::<Hash>(account, Space::ErasePlaces, &place)?
+            .is_some()
+        {
+            return Err(ErrorCode::WrongLog.into());
+        }
+        let bytes = erasure_bytes(erase);
+        let limit = self.config.limits.erasure_bytes;
+        let row = &self.loaded(account)?.row;
+        if limit > 0 && row.erasure_bytes.saturating_add(bytes) > limit {
+            return Err(ErrorCode::QuotaReached.into());
+        }
+        let cursor = row.erased_cursor + 1;
+        self.rows.put(account, Space::ErasePlaces, &place, &id)?;
         self.rows
             .put(account, Space::Erasures, &cursor.to_be_bytes(), erase)?;
         self.rows.put(account, Space::EraseIds, &id.0, &cursor)?;
         let mut loaded = self.take_loaded(account)?;
         let mut done = OwedRow { bodies: 0, bytes: 0 };
+        let mut loaded_holes = 0;
         for handle in statement.handles.iter() {
             self.rows
                 .put_bytes(account, Space::Erased, &erased_key(handle, cursor), &[])?;
@@ -108,6 +146,7 @@ impl<S: Store> Relay<S> {
                     let bytes = log
                         .dig(&mut self.rows, seq)?
                         .ok_or(StoreError::Damaged("an indexed item isn't there"))?;
+                    loaded_holes += u64::from(seq > log.row.folded.seq);
                     done.bodies += 1;
                     done.bytes += bytes;
                 }
@@ -118,10 +157,10 @@ impl<S: Store> Relay<S> {
         }
         loaded.row.erased_cursor = cursor;
         loaded.row.used_bytes = loaded.row.used_bytes.saturating_sub(done.bytes);
-        self.accounts.insert(*account, loaded);
-        let root = self.erased_root(account)?;
-        let mut loaded = self.take_loaded(account)?;
-        loaded.row.erased_root = root;
+        loaded.row.holes += loaded_holes;
+        loaded.row.erasure_bytes += bytes;
+        // Computed when somebody has to know it: it takes every id.
+        loaded.row.root_stale = true;
         loaded.save(&mut self.rows)?;
         self.accounts.insert(*account, loaded);
         if self.is_server() {
@@ -132,11 +171,32 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    /// The root of the erased set.
-    pub(super) fn erased_root(&self, account: &AccountId) -> Result<Hash, StoreError> {
+    /// The root of the erased set. If erasures came since it was asked last, all ids are hashed, and the device that asks
+    /// is charged for them.
+    pub(super) fn erased_root(
+        &mut self,
+        account: &AccountId,
+        device: Option<&DeviceId>,
+        now_ms: u64,
+    ) -> Result<Hash, Fault> {
+        let row = &self.loaded(account)?.row;
+        if !row.root_stale {
+            return Ok(row.erased_root);
+        }
+        let cost = row.erased_cursor / ROOT_IDS_A_REQUEST;
+        if let Some(device) = device {
+            self.allow_exempt(account, device, cost, 0, now_ms)?;
+        }
         let ids = self.rows.keys(account, Space::EraseIds, &[], usize::MAX)?;
         let leaves: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
-        Ok(merkle_root(&leaves))
+        let root = merkle_root(&leaves);
+        let mut loaded = self.take_loaded(account)?;
+        loaded.row.erased_root = root;
+        loaded.row.root_stale = false;
+        let saved = loaded.save(&mut self.rows);
+        self.accounts.insert(*account, loaded);
+        saved?;
+        Ok(root)
     }
 
     /// Whether a handle was erased.

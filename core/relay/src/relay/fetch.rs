@@ -58,6 +58,9 @@ impl<S: Store> Relay<S> {
         fetch: &Fetch,
         turn: &mut Turn<'_>,
     ) -> Result<(), Fault> {
+        if self.session(id)?.credit == 0 {
+            return Err(Fault::Refuse(ErrorCode::RateLimited, CREDIT_RETRY_MS));
+        }
         match fetch {
             Fetch::Control(_) | Fetch::Wraps(_) | Fetch::NewestCheckpoint(_) | Fetch::Erasures(_) => {
                 self.fetch_open(id, number, account, fetch, turn)

@@ -12,10 +12,14 @@ use hearth_protocol::message::{
 use hearth_protocol::vector::{Head, VersionVector, vector_digest};
 
 use super::{ACCEPTED, Fault, Phase, Relay, Turn};
-use crate::account::{Loaded, control_entry, device_row};
+use crate::account::{Loaded, RESTORED_KEY, control_entry, device_row};
 use crate::rows::DeviceRow;
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
+
+/// How long after a restore devices are believed to bring what the store had: who sleeps longer than a month loses nothing
+/// but that others have to bring it.
+const RESTORED_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
 const NO_TOKEN: InstanceToken = InstanceToken([0; 16]);
 
@@ -37,9 +41,26 @@ impl<S: Store> Relay<S> {
         if hello.device == DeviceId([0; 32]) {
             return self.hello_recovering(id, number, hello, version, turn);
         }
+        let cached = self.accounts.contains_key(&hello.account);
         if !self.load(&hello.account)? {
             return Err(Fault::Close(ErrorCode::UnknownAccount));
         }
+        let outcome = self.hello_to(id, number, hello, version, turn);
+        // Whoever wasn't let in doesn't keep an account in memory that nobody is connected to.
+        if !cached && !self.present.contains_key(&hello.account) {
+            self.accounts.remove(&hello.account);
+        }
+        outcome
+    }
+
+    fn hello_to(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        hello: &Hello,
+        version: u16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Fault> {
         let transport_key = self.session(id)?.transport_key;
         let key = self.key;
         let loaded = self.loaded(&hello.account)?;
@@ -61,6 +82,19 @@ impl<S: Store> Relay<S> {
         let known = [remembered.current, remembered.offered, NO_TOKEN];
         if !remembered.any_token && !known.contains(&hello.instance) {
             return Err(Fault::Close(ErrorCode::StaleInstance));
+        }
+        self.erased_root(&hello.account, Some(&hello.device), turn.now_ms)?;
+        let restored: Option<u64> = self.rows.get(&hello.account, Space::Account, RESTORED_KEY)?;
+        match restored {
+            Some(0) => {
+                let until = turn.now_ms.saturating_add(RESTORED_MS);
+                self.rows
+                    .put(&hello.account, Space::Account, RESTORED_KEY, &until)?;
+            }
+            Some(until) if until <= turn.now_ms => {
+                self.rows.delete(&hello.account, Space::Account, RESTORED_KEY)?;
+            }
+            _ => {}
         }
         let mut token = [0; 16];
         turn.entropy.fill(&mut token);
@@ -109,7 +143,8 @@ impl<S: Store> Relay<S> {
         self.close(id, code, turn);
     }
 
-    /// A revoked device gets the entries that it lacks, which prove it, and nothing else.
+    /// A revoked device gets the entries that it lacks up to the one that revoked it, and nothing else: what came after,
+    /// who joined and where the account lives, isn't its business any more.
     fn turn_away(
         &mut self,
         id: SessionId,
@@ -118,7 +153,16 @@ impl<S: Store> Relay<S> {
         turn: &mut Turn<'_>,
     ) -> Result<(), Fault> {
         let from = hello.control_number.saturating_add(1);
-        let part = self.control_part(&hello.account, from, u64::MAX)?;
+        let control = &self.loaded(&hello.account)?.control;
+        let revoked = control
+            .devices()
+            .get(&hello.device)
+            .and_then(|device| device.revoked);
+        let last = revoked
+            .and_then(|index| control.revocations().get(index))
+            .map_or(0, |revocation| revocation.number);
+        let mut part = self.control_part(&hello.account, from, (last + 1).saturating_sub(from))?;
+        part.wraps = None;
         if !part.entries.is_empty() {
             turn.reply(id, 0, Reply::Control(part));
         }
@@ -236,6 +280,8 @@ impl<S: Store> Relay<S> {
         };
         let key = self.key;
         let role = self.config.role;
+        self.load(&account)?;
+        self.erased_root(&account, None, turn.now_ms)?;
         let loaded = self.loaded(&account)?;
         if loaded.moved(role, &key) {
             return Err(Fault::Close(ErrorCode::Moved));
@@ -317,19 +363,30 @@ impl<S: Store> Relay<S> {
         applied: &Applied,
         turn: &mut Turn<'_>,
     ) -> Result<(), Fault> {
-        let row = self.loaded(account)?.row.clone();
         let now_ms = turn.now_ms;
+        let device = self.session(id)?.device();
+        let cursor = self.loaded(account)?.row.erased_cursor;
+        // More has come since: the root is that of what the device has, and needn't be compared.
+        let behind = self.session(id)?.gate && applied.erased_cursor < cursor;
+        let same = !behind && applied.erased_root == self.erased_root(account, device.as_ref(), now_ms)?;
+        let row = self.loaded(account)?.row.clone();
         let session = self.session(id)?;
-        if applied.erased_root == row.erased_root {
+        if same {
             session.gate = true;
             session.erased_sent = row.erased_cursor;
             session.erased_applied = row.erased_cursor;
             session.erase_deadline_ms = None;
-        } else if session.gate && applied.erased_cursor < row.erased_cursor {
-            // More has come since; the root is that of what the device has, and can't be compared.
+        } else if behind {
+            // Whoever doesn't get on has no more time for it.
+            let grew = applied.erased_cursor > session.erased_applied;
             session.erased_applied = session.erased_applied.max(applied.erased_cursor);
-            session.erase_deadline_ms =
-                (session.erased_applied < session.erased_sent).then(|| Self::deadline(now_ms));
+            if session.erased_applied >= session.erased_sent {
+                session.erase_deadline_ms = None;
+            } else if grew {
+                session.erase_deadline_ms = Some(Self::deadline(now_ms));
+            } else {
+                session.erase_deadline_ms.get_or_insert(Self::deadline(now_ms));
+            }
         } else {
             if session.gate {
                 session.erase_deadline_ms.get_or_insert(Self::deadline(now_ms));

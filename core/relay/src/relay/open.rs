@@ -1,6 +1,7 @@
 //! New accounts: opened by a device here, or brought from another server.
 
 use hearth_protocol::base32;
+use hearth_protocol::codec::Wire;
 use hearth_protocol::control::{Account, Action, ControlEntry};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::sha256;
@@ -9,7 +10,7 @@ use hearth_protocol::limits::MAX_CONTROL_ENTRIES;
 use hearth_protocol::message::OpenAccount;
 
 use super::control::refused;
-use super::{ACCEPTED, Fault, Relay, Turn};
+use super::{ACCEPTED, Fault, Relay, STORAGE_RETRY_MS, Turn};
 use crate::account::Loaded;
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
@@ -29,17 +30,39 @@ impl<S: Store> Relay<S> {
         if !self.is_server() {
             return Err(ErrorCode::NotInvited.into());
         }
-        let control = Account::replay(&open.entries).map_err(refused)?;
-        let account = control.id();
-        let by_member = control
-            .members()
-            .any(|(_, member)| member.keys.transport == transport_key);
-        if !by_member {
+        if self.rows.store.only_reserve_left() {
+            return Err(Fault::Refuse(ErrorCode::StorageFailed, STORAGE_RETRY_MS));
+        }
+        // What costs nothing first; the entries' signatures last.
+        let account = open
+            .entries
+            .first()
+            .and_then(ControlEntry::opens)
+            .ok_or(ErrorCode::ControlInvalid)?;
+        let named = open.entries.iter().any(|entry| match &entry.statement.action {
+            Action::Genesis(genesis) => genesis.device.transport == transport_key,
+            Action::Enrol(enrol) => enrol.device.transport == transport_key,
+            Action::Recover(recover) => recover.device.transport == transport_key,
+            _ => false,
+        });
+        if !named {
             return Err(ErrorCode::WrongTransportKey.into());
         }
-        if self.load(&account)? {
-            return Err(ErrorCode::AccountExists.into());
+        if !self
+            .config
+            .admission
+            .admits(&account, &open.invitation, turn.now_ms)
+        {
+            return Err(ErrorCode::NotInvited.into());
         }
+        // One code, however it is spelled.
+        let code =
+            sha256(&base32::decode(&open.invitation).unwrap_or_else(|_| open.invitation.as_bytes().to_vec()));
+        let used: Option<AccountId> = self.rows.get(&SHARED, Space::Invitations, &code.0)?;
+        if !open.invitation.is_empty() && used.is_some_and(|by| by != account) {
+            return Err(ErrorCode::NotInvited.into());
+        }
+        // Only whoever may come in uses an opening up.
         let limit = self.config.limits.opens_per_hour;
         if self
             .opens
@@ -51,23 +74,18 @@ impl<S: Store> Relay<S> {
                 HOUR_S * 1_000 / u64::from(limit.max(1)),
             ));
         }
-        if !self
-            .config
-            .admission
-            .admits(&account, &open.invitation, turn.now_ms)
-        {
-            return Err(ErrorCode::NotInvited.into());
+        if self.load(&account)? {
+            return Err(ErrorCode::AccountExists.into());
+        }
+        let control = Account::replay(&open.entries).map_err(refused)?;
+        let by_member = control
+            .members()
+            .any(|(_, member)| member.keys.transport == transport_key);
+        if !by_member {
+            return Err(ErrorCode::WrongTransportKey.into());
         }
         if !open.invitation.is_empty() {
-            // One code, however it is spelled.
-            let code =
-                base32::decode(&open.invitation).unwrap_or_else(|_| open.invitation.as_bytes().to_vec());
-            let key = sha256(&code);
-            let used: Option<AccountId> = self.rows.get(&SHARED, Space::Invitations, &key.0)?;
-            if used.is_some_and(|by| by != account) {
-                return Err(ErrorCode::NotInvited.into());
-            }
-            self.rows.put(&SHARED, Space::Invitations, &key.0, &account)?;
+            self.rows.put(&SHARED, Space::Invitations, &code.0, &account)?;
         }
         // An account that comes from elsewhere has more entries than one message holds, or names us at its end.
         let whole = open.entries.len() < MAX_CONTROL_ENTRIES;
@@ -110,11 +128,13 @@ impl<S: Store> Relay<S> {
             // They are of an epoch whose entry is still to come; it brings them again.
             return Ok(());
         }
-        self.put_wraps(account, &open.wraps, &epoch, fresh)?;
+        self.check_wraps(account, &open.wraps, &epoch, fresh)?;
+        self.rows.put(account, Space::Wraps, b"", &open.wraps)?;
         if fresh && open.registry.table.id(account) != epoch.table {
             return Err(ErrorCode::ControlInvalid.into());
         }
-        self.put_registry(account, &open.registry, !fresh, false)
+        self.check_registry(account, &open.registry, !fresh, false, None)?;
+        Ok(self.put_registry(account, &open.registry)?)
     }
 
     /// Writes a new account with these entries.
@@ -133,6 +153,7 @@ impl<S: Store> Relay<S> {
         self.remember_phrase(&account, control.recovery())?;
         let mut loaded = Loaded::new(control);
         loaded.row.arrived = loaded.is_here(&key);
+        loaded.row.control_bytes = entries.iter().map(|entry| entry.encode().len() as u64).sum();
         loaded.save(&mut self.rows)?;
         self.accounts.insert(account, loaded);
         Ok(())
@@ -170,15 +191,15 @@ impl<S: Store> Relay<S> {
             Some(entry) if entry.id(&account) != head => Err(AdoptError::Invalid),
             Some(_) => {
                 for entry in &entries[place + 1..] {
-                    let before = self.loaded(&account)?.control.clone();
-                    let mut after = before.clone();
-                    after.append(entry, entries).map_err(|_| AdoptError::Invalid)?;
-                    self.put_entry(&account, &before, after, entry)
-                        .and_then(|()| self.after_entry(&account, &before, entry))
-                        .map_err(|fault| match fault {
-                            Fault::Store(error) => AdoptError::Store(error),
-                            _ => AdoptError::Invalid,
-                        })?;
+                    let failed = |fault| match fault {
+                        Fault::Store(error) => AdoptError::Store(error),
+                        _ => AdoptError::Invalid,
+                    };
+                    let before = self
+                        .append(&account, entry, entries)
+                        .map_err(failed)?
+                        .map_err(|_| AdoptError::Invalid)?;
+                    self.after_entry(&account, &before, entry).map_err(failed)?;
                 }
                 Ok(())
             }

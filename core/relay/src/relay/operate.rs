@@ -6,7 +6,7 @@ use hearth_protocol::hash::Signed;
 use hearth_protocol::id::{AccountId, DeviceId};
 
 use super::{Fault, Relay, Turn};
-use crate::account::device_row;
+use crate::account::{RESTORED_KEY, device_row};
 use crate::rows::DeviceRow;
 use crate::session::Output;
 use crate::store::{SHARED, Space, Store, StoreError};
@@ -131,6 +131,7 @@ impl<S: Store> Relay<S> {
                     };
                     self.rows.put(&account, Space::Devices, &key, &row)?;
                 }
+                self.rows.put(&account, Space::Account, RESTORED_KEY, &0u64)?;
                 self.rows.store.commit()
             })();
             if let Err(error) = outcome {

@@ -9,7 +9,7 @@ use super::control::{NO_TABLE, any_log_key};
 use super::{ACCEPTED, Fault, Relay, Turn};
 use crate::account::table;
 use crate::session::SessionId;
-use crate::store::{Space, Store};
+use crate::store::{Space, Store, StoreError};
 
 impl<S: Store> Relay<S> {
     pub(super) fn take_registry(
@@ -25,22 +25,25 @@ impl<S: Store> Relay<S> {
         }
         // A peer keeps the newest table that it sees; a server begins with what it is brought.
         let arriving = !self.is_server() || !self.loaded(account)?.row.arrived;
-        self.put_registry(account, update, arriving, false)?;
+        self.check_registry(account, update, arriving, false, None)?;
+        self.put_registry(account, update)?;
         self.session(id)?.table_sent = update.table.id(account);
         turn.reply(id, number, ACCEPTED);
         Ok(())
     }
 
-    /// Checks an update and writes it.
+    /// Checks an update, and writes nothing.
     ///
     /// `arriving`: the account comes from elsewhere, so the table may follow one that isn't here, and its shards may come
-    /// in several messages. `exempt`: what the update belongs to isn't held up by a quota.
-    pub(super) fn put_registry(
+    /// in several messages. `exempt`: what the update belongs to isn't held up by a quota. `epoch`: the number of the epoch
+    /// that comes with it; none: the one that runs.
+    pub(super) fn check_registry(
         &mut self,
         account: &AccountId,
         update: &RegistryUpdate,
         arriving: bool,
         exempt: bool,
+        epoch: Option<u64>,
     ) -> Result<(), Fault> {
         let conflict = || Fault::from(ErrorCode::RegistryConflict);
         let current = table(&self.rows, account)?;
@@ -59,7 +62,7 @@ impl<S: Store> Relay<S> {
             .verify(account, &author)
             .map_err(|_| ErrorCode::BadSignature)?;
         let again = next_id == loaded.row.table && current.is_some();
-        let running = loaded.control.epoch().map(|(_, epoch)| epoch.number);
+        let running = epoch.or_else(|| loaded.control.epoch().map(|(_, epoch)| epoch.number));
         if !again {
             if running != Some(next.epoch) {
                 return Err(conflict());
@@ -100,11 +103,41 @@ impl<S: Store> Relay<S> {
         if !complete && !arriving && !again {
             return Err(conflict());
         }
-        let mut used = loaded.row.used_bytes;
-        let before = used;
-        let mut changed = Vec::new();
+        let before = loaded.row.used_bytes;
+        let mut used = before;
         for (index, shard) in brought.into_iter().enumerate() {
             if next.shards[index] == had(index) && shard.is_none() {
+                continue;
+            }
+            let old: Option<Shard> = self.rows.get(account, Space::Shards, &[index as u8])?;
+            used = used.saturating_sub(old.map_or(0, |old| old.sealed.len() as u64));
+            used = used.saturating_add(shard.map_or(0, |shard| shard.sealed.len() as u64));
+        }
+        if !exempt && quota > 0 && used > quota && used > before {
+            return Err(ErrorCode::QuotaReached.into());
+        }
+        Ok(())
+    }
+
+    /// Writes an update that was checked.
+    pub(super) fn put_registry(
+        &mut self,
+        account: &AccountId,
+        update: &RegistryUpdate,
+    ) -> Result<(), StoreError> {
+        let current = table(&self.rows, account)?;
+        let next = &update.table.statement;
+        let mut used = self.loaded(account)?.row.used_bytes;
+        let mut changed = Vec::new();
+        for index in 0..SHARDS {
+            let shard = update
+                .shards
+                .iter()
+                .find(|shard| usize::from(shard.index) == index);
+            let had = current
+                .as_ref()
+                .map_or(Hash::ZERO, |current| current.statement.shards[index]);
+            if next.shards[index] == had && shard.is_none() {
                 continue;
             }
             let key = [index as u8];
@@ -119,16 +152,13 @@ impl<S: Store> Relay<S> {
             }
             changed.push(index as u8);
         }
-        if !exempt && quota > 0 && used > quota && used > before {
-            return Err(ErrorCode::QuotaReached.into());
-        }
         self.rows.put(account, Space::Table, b"", &update.table)?;
         let mut loaded = self.take_loaded(account)?;
         loaded.row.used_bytes = used;
-        loaded.row.table = next_id;
+        loaded.row.table = update.table.id(account);
         loaded.shards_changed = changed;
         let saved = loaded.save(&mut self.rows);
         self.accounts.insert(*account, loaded);
-        Ok(saved?)
+        saved
     }
 }

@@ -82,7 +82,7 @@ impl<S: Store> Relay<S> {
         }
         let folded = table(&self.rows, account)?.map(|table| table.statement.folded);
         let mut loaded = self.take_loaded(account)?;
-        let (mut freed, mut waits) = (0, false);
+        let (mut freed, mut dug, mut waits) = (0, 0, false);
         let outcome = (|| {
             let Some(place) = loaded.log(account, log) else {
                 return Ok(());
@@ -115,6 +115,7 @@ impl<S: Store> Relay<S> {
                         continue;
                     }
                     freed += place.dig(&mut self.rows, number)?.unwrap_or(0);
+                    dug += u64::from(number > place.row.folded.seq);
                     *budget -= 1;
                     if *budget == 0 {
                         waits = true;
@@ -130,6 +131,7 @@ impl<S: Store> Relay<S> {
         })();
         if freed > 0 {
             loaded.row.used_bytes = loaded.row.used_bytes.saturating_sub(freed);
+            loaded.row.holes += dug;
             loaded.save(&mut self.rows)?;
         }
         self.accounts.insert(*account, loaded);
@@ -242,7 +244,10 @@ impl<S: Store> Relay<S> {
             if let Some(row) = loaded.logs.get_mut(log) {
                 row.folded = Head { seq: upto, link };
             }
-            let saved = loaded.save_log(&mut self.rows, log);
+            loaded.row.holes = loaded.row.holes.saturating_sub(holes.len() as u64);
+            let saved = loaded
+                .save_log(&mut self.rows, log)
+                .and_then(|()| loaded.save(&mut self.rows));
             self.accounts.insert(*account, loaded);
             saved?;
             if budget == 0 {

@@ -7,7 +7,7 @@ use hearth_protocol::erasure::EraseAck;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, Statement};
 use hearth_protocol::id::{AccountId, DeviceId, Hash, Link};
-use hearth_protocol::limits::MAX_LOGS;
+use hearth_protocol::limits::{LOGS_FOR_NEW_DEVICES, MAX_DEVICE_LOGS, MAX_LOGS};
 use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Grant, Heartbeat, LogOpen};
 use hearth_protocol::vector::Head;
 
@@ -23,6 +23,9 @@ pub(super) const EPOCH_ACK: u8 = 3;
 pub(super) const GRANT: u8 = 4;
 pub(super) const HEARTBEAT: u8 = 5;
 pub(super) const CHECKPOINT: u8 = 6;
+
+/// What an acknowledgement of an erasure takes in the store, about.
+const ACK_BYTES: u64 = 300;
 
 /// Checkpoints with their cursors.
 pub(super) type Checkpoints = Vec<(u64, Box<Signed<Checkpoint>>)>;
@@ -180,7 +183,18 @@ impl<S: Store> Relay<S> {
         if !useful {
             return Err(ErrorCode::WrongLog.into());
         }
-        if loaded.logs.len() >= MAX_LOGS {
+        let own = loaded
+            .logs
+            .values()
+            .filter(|row| row.open.statement.device == device)
+            .count();
+        // The last ones are for devices that have none yet.
+        let room = if own == 0 {
+            MAX_LOGS
+        } else {
+            MAX_LOGS - LOGS_FOR_NEW_DEVICES
+        };
+        if own >= MAX_DEVICE_LOGS || loaded.logs.len() >= room {
             return Err(ErrorCode::TooLarge.into());
         }
         let start = Head {
@@ -218,6 +232,12 @@ impl<S: Store> Relay<S> {
         if self.rows.get::<u64>(account, Space::Acks, &key)?.is_some() {
             return Ok(());
         }
+        let limit = self.config.limits.erasure_bytes;
+        let loaded = self.loaded(account)?;
+        if limit > 0 && loaded.row.erasure_bytes.saturating_add(ACK_BYTES) > limit {
+            return Err(ErrorCode::QuotaReached.into());
+        }
+        loaded.row.erasure_bytes += ACK_BYTES;
         let cursor = self.add_statement(account, &AnyStatement::EraseAck(ack.clone()))?;
         self.rows.put(account, Space::Acks, &key, &cursor)?;
         Ok(())

@@ -13,6 +13,7 @@ pub struct Faulty<S> {
     pub writes_left: Option<u64>,
     /// Whether [`Store::only_reserve_left`] says so.
     pub only_reserve: bool,
+    visited: std::cell::Cell<u64>,
 }
 
 impl<S> Faulty<S> {
@@ -22,7 +23,13 @@ impl<S> Faulty<S> {
             inner,
             writes_left: None,
             only_reserve: false,
+            visited: std::cell::Cell::new(0),
         }
+    }
+
+    /// How many rows were visited by ascending scans so far.
+    pub fn visited(&self) -> u64 {
+        self.visited.get()
     }
 
     fn spend(&mut self) -> Result<(), StoreError> {
@@ -72,7 +79,10 @@ impl<S: Store> Store for Faulty<S> {
         from: &[u8],
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
-        self.inner.scan(account, space, from, visit)
+        self.inner.scan(account, space, from, &mut |key, value| {
+            self.visited.set(self.visited.get() + 1);
+            visit(key, value)
+        })
     }
 
     fn scan_back(
