@@ -130,7 +130,8 @@ impl Loaded {
 /// The key of the one row of [`Space::Account`] that every account has.
 pub(crate) const ACCOUNT_KEY: &[u8] = b"";
 
-/// The key of a row of [`Space::Account`] that is there after the store was put back from a backup: until when devices are
+/// The key of a row of [`Space::Account`] that is there after the account came from another server, or the store was put
+/// back from a backup: until when devices are
 /// believed to bring what it had, in milliseconds since 1970; 0: nobody has come yet.
 pub(crate) const RESTORED_KEY: &[u8] = b"restored";
 

@@ -160,11 +160,14 @@ impl<S: Store> Relay<S> {
         }
         let next = *loaded.control.recovery();
         loaded.row.control_bytes += entry.encode().len() as u64;
-        if loaded.is_here(&key) && !loaded.row.arrived {
-            loaded.row.arrived = true;
-        }
+        let arrives = loaded.is_here(&key) && !loaded.row.arrived;
+        loaded.row.arrived |= arrives;
         let number = entry.statement.number.to_be_bytes();
         self.rows.put(account, Space::Control, &number, entry)?;
+        if arrives {
+            // Its devices bring the rest now.
+            self.rows.put(account, Space::Account, RESTORED_KEY, &0u64)?;
+        }
         if phrase.signing != next.signing {
             self.forget_phrase(account, &phrase)?;
             self.remember_phrase(account, &next)?;
@@ -177,7 +180,7 @@ impl<S: Store> Relay<S> {
     }
 
     /// Whether this account's devices may bring what isn't here, without what travelled beside it: it is on its way here,
-    /// a peer serves it, or the store was put back from a backup within the last month.
+    /// a peer serves it, or within the last month it came or the store was put back from a backup.
     pub(super) fn is_arriving(&mut self, account: &AccountId, now_ms: u64) -> Result<bool, StoreError> {
         if !self.is_server() || !self.loaded(account)?.row.arrived {
             return Ok(true);

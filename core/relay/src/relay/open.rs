@@ -11,7 +11,7 @@ use hearth_protocol::message::OpenAccount;
 
 use super::control::refused;
 use super::{ACCEPTED, Fault, Relay, STORAGE_RETRY_MS, Turn};
-use crate::account::Loaded;
+use crate::account::{Loaded, RESTORED_KEY};
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
 
@@ -155,6 +155,12 @@ impl<S: Store> Relay<S> {
         loaded.row.arrived = loaded.is_here(&key);
         loaded.row.control_bytes = entries.iter().map(|entry| entry.encode().len() as u64).sum();
         loaded.save(&mut self.rows)?;
+        let moved = entries
+            .iter()
+            .any(|entry| matches!(entry.statement.action, Action::ServerChange(_)));
+        if moved {
+            self.rows.put(&account, Space::Account, RESTORED_KEY, &0u64)?;
+        }
         self.accounts.insert(account, loaded);
         Ok(())
     }
