@@ -215,30 +215,21 @@ impl Log<'_> {
     /// The last place up to `upto` at which the log can end: something signed, or where it was folded.
     pub(crate) fn signed_head<S: Store>(&self, rows: &Rows<S>, upto: u64) -> Result<Head, StoreError> {
         let row = self.row;
-        let (mut signed, mut damaged) = (row.folded.seq, None);
+        let mut signed = row.folded.seq;
         if upto > row.folded.seq {
             rows.store.scan_back(
                 self.account,
                 Space::Items,
                 &item_key(row.number, upto),
                 &mut |key, value| {
-                    match self.in_this_log(key) {
-                        Some(seq) if seq > row.folded.seq => {
-                            if value.first() == Some(&2) {
-                                return ControlFlow::Continue(());
-                            }
-                            signed = seq;
-                        }
-                        Some(_) => {}
-                        None if key.len() < 10 => damaged = Some(StoreError::Damaged("a key is too short")),
-                        None => {}
+                    let here = self.in_this_log(key).filter(|seq| *seq > row.folded.seq);
+                    if here.is_some() && value.first() == Some(&2) {
+                        return ControlFlow::Continue(());
                     }
+                    signed = here.unwrap_or(signed);
                     ControlFlow::Break(())
                 },
             )?;
-        }
-        if let Some(error) = damaged {
-            return Err(error);
         }
         let link = self
             .link_at(rows, signed)?

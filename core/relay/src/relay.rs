@@ -73,6 +73,8 @@ pub struct Relay<S> {
     allowances: BTreeMap<AccountId, Allowance>,
     /// Accounts whose rows don't make sense: nobody is served there until the relay begins anew.
     damaged: BTreeSet<AccountId>,
+    /// Why the store couldn't be brought back to where it was.
+    unusable: Option<StoreError>,
     receipts_owed: bool,
     /// No deadline and no mailbox's end is earlier than this; it may be later.
     soonest_ms: Option<u64>,
@@ -218,6 +220,7 @@ impl<S: Store> Relay<S> {
             opens: Bucket::default(),
             allowances: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            unusable: None,
             receipts_owed,
             soonest_ms: None,
         })
@@ -360,7 +363,8 @@ impl<S: Store> Relay<S> {
             relay.charge(id, &frame.request, bytes.len(), turn.now_ms)?;
             relay.request(id, frame.id, frame.request, turn)
         });
-        self.settle(id, frame.id, outcome, turn)
+        self.settle(id, frame.id, outcome, turn);
+        self.unusable.take().map_or(Ok(()), Err)
     }
 
     fn batch(&mut self, id: SessionId, bytes: &[u8], turn: &mut Turn<'_>) -> Result<(), StoreError> {
@@ -372,7 +376,8 @@ impl<S: Store> Relay<S> {
             return Ok(());
         }
         let outcome = self.transaction(id, turn, |relay, turn| relay.take_batch(id, bytes, turn));
-        self.settle(id, 0, outcome, turn)
+        self.settle(id, 0, outcome, turn);
+        self.unusable.take().map_or(Ok(()), Err)
     }
 
     /// Runs something as one transaction. What a refused input has written, and what it has put out, is dropped.
@@ -394,7 +399,9 @@ impl<S: Store> Relay<S> {
             Ok(())
         });
         if outcome.is_err() {
-            self.rows.store.rollback()?;
+            if let Err(error) = self.rows.store.rollback() {
+                self.unusable = Some(error);
+            }
             turn.out.truncate(said);
             // What the account holds in memory may be ahead of the store now.
             if self.rows.writes > 0
@@ -407,13 +414,7 @@ impl<S: Store> Relay<S> {
     }
 
     /// Answers what went wrong, then sends everybody what is new.
-    fn settle(
-        &mut self,
-        id: SessionId,
-        request: u32,
-        outcome: Result<(), Fault>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), StoreError> {
+    fn settle(&mut self, id: SessionId, request: u32, outcome: Result<(), Fault>, turn: &mut Turn<'_>) {
         let account = self.sessions.get(&id).and_then(Session::account);
         match outcome {
             Ok(()) => {}
@@ -427,14 +428,13 @@ impl<S: Store> Relay<S> {
                 turn.refuse(id, request, ErrorCode::StorageFailed, STORAGE_RETRY_MS);
                 self.contain(account, Err(error), turn);
                 self.close(id, ErrorCode::StorageFailed, turn);
-                return Ok(());
+                return;
             }
         }
         if let Some(account) = account.or_else(|| self.sessions.get(&id).and_then(Session::account)) {
             let pushed = self.push(&account, turn);
             self.contain(Some(account), pushed, turn);
         }
-        Ok(())
     }
 
     /// A store that fails ends the sessions of the account it failed at. Where it is damaged, it stays so: the account

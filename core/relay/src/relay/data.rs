@@ -225,26 +225,24 @@ impl<S: Store> Relay<S> {
                 row: &row,
             };
             let after = next_link(&link, &header_hash);
+            let refused = match &item {
+                Item::Envelope(sealed) => self.judge(loaded, &log, seq, sealed, &mut judge)?,
+                _ => None,
+            };
             match item {
-                Item::Envelope(sealed) => match self.judge(loaded, &log, seq, &sealed, &mut judge)? {
-                    None => {
-                        if sealed.fields.new_key.is_some() {
-                            row.new_keys = seq;
-                        }
-                        let place = Log {
-                            account,
-                            id: &log,
-                            row: &row,
-                        };
-                        loaded.row.used_bytes += place.put_live(&mut self.rows, seq, link, sealed, now_ms)?;
+                Item::Envelope(sealed) if refused.is_none() => {
+                    if sealed.fields.new_key.is_some() {
+                        row.new_keys = seq;
                     }
-                    Some(code) => {
-                        loaded.row.holes += 1;
-                        place.put_hole(&mut self.rows, seq, header_hash, Some(signature), after)?;
-                        taken.holed.push(Holed { seq, code });
-                    }
-                },
+                    let place = Log {
+                        account,
+                        id: &log,
+                        row: &row,
+                    };
+                    loaded.row.used_bytes += place.put_live(&mut self.rows, seq, link, sealed, now_ms)?;
+                }
                 _ => {
+                    taken.holed.extend(refused.map(|code| Holed { seq, code }));
                     loaded.row.holes += 1;
                     place.put_hole(&mut self.rows, seq, header_hash, Some(signature), after)?;
                 }
@@ -404,9 +402,13 @@ impl<S: Store> Relay<S> {
                 stopped = Some(ErrorCode::WrongLog);
                 break;
             }
-            let Some(frontier) = self.reach(account, device, &log, seq, turn.now_ms)? else {
-                stopped = Some(ErrorCode::WrongLink);
-                break;
+            let frontier = match self.reach(account, device, &log, seq, turn.now_ms)? {
+                Reach::Here => None,
+                Reach::Behind(frontier) => Some(frontier),
+                Reach::Not => {
+                    stopped = Some(ErrorCode::WrongLink);
+                    break;
+                }
             };
             let mut loaded = self.take_loaded(account)?;
             let outcome =
@@ -504,8 +506,7 @@ impl<S: Store> Relay<S> {
         Ok(Ok(None))
     }
 
-    /// Whether an item's place is in the log already (`Some(None)`), or behind the frontier of the sender's newest
-    /// checkpoint, which the log then begins anew at.
+    /// Whether an item has a place.
     fn reach(
         &mut self,
         account: &AccountId,
@@ -513,13 +514,14 @@ impl<S: Store> Relay<S> {
         log: &LogId,
         seq: u64,
         now_ms: u64,
-    ) -> Result<Option<Option<Head>>, Fault> {
+    ) -> Result<Reach, Fault> {
         let head = self.loaded(account)?.logs.get(log).map_or(0, |row| row.head.seq);
         if seq <= head {
-            return Ok(Some(None));
+            return Ok(Reach::Here);
         }
         let frontier = self.frontier(account, device, log, now_ms)?;
-        Ok(frontier.filter(|frontier| seq <= frontier.seq).map(Some))
+        let frontier = frontier.filter(|frontier| seq <= frontier.seq);
+        Ok(frontier.map_or(Reach::Not, Reach::Behind))
     }
 
     /// A run that begins right behind the frontier of the sender's newest checkpoint may skip what stood before.
@@ -558,6 +560,16 @@ impl<S: Store> Relay<S> {
             _ => Ok(None),
         }
     }
+}
+
+/// Where an item out of its chain belongs.
+enum Reach {
+    /// In the log as it is.
+    Here,
+    /// Before the frontier of the sender's newest checkpoint, at which the log then begins anew.
+    Behind(Head),
+    /// Nowhere.
+    Not,
 }
 
 /// What comes of an envelope for a place that is taken.
