@@ -140,7 +140,7 @@ async fn a_caller_that_says_nothing_or_only_begins_is_closed() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_half_open_handshakes_cost_little_and_keep_nobody_out() {
+async fn big_ten_thousand_half_open_handshakes_cost_little_and_keep_nobody_out() {
     const CALLS: usize = 10_000;
     let folder = tempfile::tempdir().unwrap();
     let server = Process::start(folder.path(), &[]);
