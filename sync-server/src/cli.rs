@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use hearth_sync_server::config::{Config, ConfigError, LogFormat, Raw, parse_account};
 use hearth_sync_server::operate::{self, OperateError};
-use hearth_sync_server::{Server, StartError};
+use hearth_sync_server::{Died, Server, StartError};
 use tokio::sync::mpsc;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The blind sync server of Hearth: it stores and forwards what it can't read.
 #[derive(Debug, Parser)]
@@ -104,6 +105,8 @@ pub(crate) enum Failure {
     Start(#[from] StartError),
     #[error("{0}")]
     Operate(#[from] OperateError),
+    #[error("{0}")]
+    Died(#[from] Died),
     #[error("the address {address} ({what}) is taken: is another server running?")]
     Taken { address: SocketAddr, what: &'static str },
     #[error("{what} on {address}: {source}")]
@@ -164,8 +167,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Failure> {
     writeln!(out, "ready")?;
     out.flush()?;
     drop(out);
-    server.run(asked_to_reload()).await;
-    Ok(())
+    Ok(server.run(asked_to_reload()).await?)
 }
 
 fn bound<T>(
@@ -184,14 +186,33 @@ fn bound<T>(
 }
 
 fn start_logs(config: &Config) {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(config.log_level)
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
+    let shown = shown(LevelFilter::from_level(config.log_level));
     match config.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => tracing_subscriber::registry().with(shown).with(layer).init(),
+        LogFormat::Json => tracing_subscriber::registry()
+            .with(shown)
+            .with(layer.json())
+            .init(),
     }
+}
+
+/// What is logged. The QUIC library names callers' addresses in its warnings: it is heard at `debug` and below alone.
+fn shown(level: LevelFilter) -> Targets {
+    let library = if level >= LevelFilter::DEBUG {
+        level
+    } else {
+        LevelFilter::OFF
+    };
+    Targets::new()
+        .with_default(level)
+        .with_target("quinn", library)
+        .with_target("quinn_proto", library)
+        .with_target("quinn_udp", library)
 }
 
 #[cfg(unix)]
@@ -259,6 +280,8 @@ pub(crate) fn operate(config: &Config, command: &Command) -> Result<(), Failure>
             writeln!(out, "accounts {}", restored.accounts)?;
             writeln!(out, "erasures carried out {}", restored.erasures)?;
             writeln!(out, "erasures left to devices {}", restored.left_to_devices)?;
+            writeln!(out, "accounts purged again {}", restored.purged)?;
+            writeln!(out, "accounts on another branch {}", restored.forked)?;
         }
         Command::Check => {
             let found = operate::check(config)?;
@@ -279,4 +302,30 @@ fn agreed(id: &str) -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_quic_library_is_silent_unless_one_asks_for_details() {
+        for (level, heard) in [
+            (LevelFilter::INFO, false),
+            (LevelFilter::WARN, false),
+            (LevelFilter::DEBUG, true),
+        ] {
+            let shown = shown(level);
+            for target in ["quinn", "quinn_proto::connection", "quinn_udp"] {
+                assert_eq!(
+                    shown.would_enable(target, &Level::WARN),
+                    heard,
+                    "{target} at {level}"
+                );
+            }
+            assert!(shown.would_enable("hearth_sync_server::server", &Level::ERROR));
+        }
+    }
 }

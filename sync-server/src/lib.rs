@@ -14,7 +14,7 @@ pub mod server;
 pub mod store;
 
 pub use config::Config;
-pub use server::{Server, StartError};
+pub use server::{Died, Server, StartError};
 pub use store::SqliteStore;
 
 #[cfg(test)]

@@ -95,6 +95,8 @@ pub(crate) struct Server {
     broken: bool,
     /// Receipts wait until then.
     scrub_again_ms: u64,
+    /// An account was deleted, and its bytes may still be in the log of changes. At the start nobody knows.
+    purged: bool,
 }
 
 /// How long receipts wait when somebody else reads the database.
@@ -108,6 +110,7 @@ impl Server {
             relay,
             broken: false,
             scrub_again_ms: 0,
+            purged: true,
         })
     }
 
@@ -137,15 +140,18 @@ impl Server {
 
     /// What the operator asked for on the database's side door.
     fn operate(&mut self) -> Result<Vec<Output>, StoreError> {
-        let relay = self.relay()?;
         let mut outputs = Vec::new();
-        for account in relay.store().requested_purges()? {
+        for account in self.relay()?.store().requested_purges()? {
+            let relay = self.relay()?;
             let (_, closing) = relay.purge(&account, now_ms(), &mut SystemEntropy)?;
             outputs.extend(closing);
             relay.store().purge_done(&account)?;
-            // If somebody reads just now, whoever asked for it scrubs.
-            relay.store_mut().scrub().ok();
+            self.purged = true;
             tracing::info!("an account was purged");
+        }
+        // If somebody reads just now, it is tried again: whoever asked for it may be gone.
+        if self.purged && self.relay()?.store_mut().scrub().is_ok() {
+            self.purged = false;
         }
         Ok(outputs)
     }
@@ -153,7 +159,12 @@ impl Server {
 
 impl Machine for Server {
     fn begin(&mut self) -> Result<(), StoreError> {
-        self.relay()?.store_mut().begin_group()
+        let begun = self.relay()?.store_mut().begin_group();
+        if begun.is_err() {
+            // All sessions are closed: the relay mustn't remember them.
+            self.relay = None;
+        }
+        begun
     }
 
     fn step(&mut self, session: SessionId, input: Input<'_>) -> Result<Vec<Output>, StoreError> {

@@ -148,6 +148,7 @@ pub fn backup(config: &Config, target: &Path) -> Result<PathBuf, OperateError> {
     fs::remove_file(&partial)
         .or_else(absent_is_fine)
         .map_err(file_error(&partial))?;
+    made_for_the_owner(&partial).map_err(file_error(&partial))?;
     let copied =
         SqliteStore::copy_to(folder.path(), &partial).map_err(store_error(&config.data.join(DATABASE)));
     if let Err(error) = copied {
@@ -173,11 +174,15 @@ pub struct Restored {
     /// Those that could not be, because the backup is older than what they are about or the log they are of. Devices bring
     /// them before any content moves.
     pub left_to_devices: u64,
+    /// Accounts of the backup that were purged since, and are again.
+    pub purged: u64,
+    /// Accounts whose control log in the replaced database isn't the continuation of the backup's: it isn't taken over.
+    pub forked: u64,
 }
 
-/// Puts a backup in the place of the database; the server must not run. Erasures that the database knew and the backup
-/// doesn't are carried out first, unless `replay` is off because the database can't be read any more. Devices fill up what
-/// the backup lacks.
+/// Puts a backup in the place of the database; the server must not run. What the database knew and the backup doesn't is
+/// carried over first: who belongs to an account, erasures, purges, used invitations. Unless `replay` is off because the
+/// database can't be read any more. Devices fill up what the backup lacks.
 pub fn restore(config: &Config, source: &Path, replay: bool) -> Result<Restored, OperateError> {
     if !source.is_file() {
         return Err(OperateError::Refused(format!(
@@ -195,8 +200,12 @@ pub fn restore(config: &Config, source: &Path, replay: bool) -> Result<Restored,
             .or_else(absent_is_fine)
             .map_err(file_error(&path))?;
     }
+    made_for_the_owner(&new).map_err(file_error(&new))?;
     fs::copy(source, &new).map_err(file_error(source))?;
     only_for_the_owner(&new).map_err(file_error(&new))?;
+    fs::File::open(&new)
+        .and_then(|file| file.sync_all())
+        .map_err(file_error(&new))?;
     let mut relay = parts(config, key.clone(), &new)
         .relay()
         .map_err(store_error(source))?;
@@ -211,9 +220,15 @@ pub fn restore(config: &Config, source: &Path, replay: bool) -> Result<Restored,
         accounts: 0,
         erasures: 0,
         left_to_devices: 0,
+        purged: 0,
+        forked: 0,
     };
     if replay && current.exists() {
         replay_all(&parts(config, key, &current), &mut relay, &mut restored)
+            .map_err(store_error(&current))?;
+        // All of it is in the file itself now: cut off from here on, a second try finds it as it is.
+        SqliteStore::open_file(&current, 0)
+            .and_then(|mut store| store.scrub())
             .map_err(store_error(&current))?;
     }
     relay.restored().map_err(store_error(&new))?;
@@ -241,7 +256,18 @@ fn replay_all(
     restored: &mut Restored,
 ) -> Result<(), StoreError> {
     let old = old.relay()?;
+    relay.carry_over_invitations(&old)?;
+    // Purged since the backup: it stays so.
+    for AccountSize { account, .. } in relay.store().accounts()? {
+        if old.store().was_purged(&account)? {
+            relay.purge(&account, now_ms(), &mut SystemEntropy)?;
+            restored.purged += 1;
+        }
+    }
     for AccountSize { account, .. } in old.store().accounts()? {
+        if !relay.carry_over(&account, &old)? {
+            restored.forked += 1;
+        }
         let mut after = 0;
         loop {
             let (cursor, erasures) = old.erasures(&account, after)?;
@@ -336,6 +362,15 @@ fn absent_is_fine(error: io::Error) -> io::Result<()> {
     } else {
         Err(error)
     }
+}
+
+/// Makes an empty file that nobody else may read, so that what is written to it never could be.
+fn made_for_the_owner(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 #[cfg(unix)]

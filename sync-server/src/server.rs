@@ -65,6 +65,11 @@ fn cause(error: &StoreError) -> String {
     std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
 }
 
+/// A server served nobody any more, because of a defect: the log says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server failed by a defect and has to be started again")]
+pub struct Died;
+
 /// A server that has its folder, its sockets and its database. It serves from [`Server::run`] on.
 pub struct Server<S> {
     config: Config,
@@ -121,7 +126,8 @@ impl<S: Future<Output = ()>> Server<S> {
             endpoint,
             key: key.public(),
         };
-        let host = Arc::new(Host::start(machine)?);
+        let strangers = (config.limits.connections / 2).clamp(1, 4_096);
+        let host = Arc::new(Host::with(machine, 1 << 30, strangers)?);
         Ok(Self {
             config,
             address,
@@ -151,7 +157,10 @@ impl<S: Future<Output = ()>> Server<S> {
 
     /// Serves until `shutdown` is done, then tells every device that it may come back later. `reload` says when the
     /// certificate's files are to be read again.
-    pub async fn run(self, mut reload: mpsc::Receiver<()>) {
+    ///
+    /// # Errors
+    /// [`Died`]: start it again.
+    pub async fn run(self, mut reload: mpsc::Receiver<()>) -> Result<(), Died> {
         let Self {
             config,
             mut listener,
@@ -174,10 +183,16 @@ impl<S: Future<Output = ()>> Server<S> {
         let mut metrics =
             metrics.map(|metrics_listener| tokio::spawn(metrics::serve(metrics_listener, sources)));
         let mut sessions = JoinSet::new();
+        let mut failed = false;
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
+                () = host.ended() => {
+                    failed = true;
+                    tracing::error!("the relay's thread has ended by a defect");
+                    break;
+                }
                 connection = listener.accept() => {
                     let Some(connection) = connection else { break };
                     let host = Arc::clone(&host);
@@ -206,6 +221,7 @@ impl<S: Future<Output = ()>> Server<S> {
             metrics.abort();
         }
         tracing::info!("ended");
+        if failed { Err(Died) } else { Ok(()) }
     }
 }
 

@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hearth_protocol::hash::sha256;
 use hearth_protocol::id::AccountId;
 use hearth_relay::store::{SHARED, Visit};
 use hearth_relay::{Space, Store, StoreError};
@@ -98,6 +99,10 @@ impl SqliteStore {
                 "the file is of another version of this program",
             ));
         }
+        // Hashes of the accounts that were purged: a backup brings none of them back.
+        connection
+            .execute_batch("CREATE TABLE IF NOT EXISTS purged (hash BLOB PRIMARY KEY) WITHOUT ROWID;")
+            .map_err(failed)?;
         Ok(Self {
             connection,
             path: path.to_owned(),
@@ -235,6 +240,15 @@ impl SqliteStore {
             .execute("DELETE FROM purges WHERE account = ?1", [&account.0])
             .map_err(failed)?;
         Ok(())
+    }
+
+    /// Whether an account was purged here and hasn't been opened again since.
+    pub fn was_purged(&self, account: &AccountId) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM purged WHERE hash = ?1)
+                     AND NOT EXISTS (SELECT 1 FROM accounts WHERE id = ?2)";
+        self.connection
+            .query_row(query, params![sha256(&account.0).0, account.0], |row| row.get(0))
+            .map_err(failed)
     }
 
     fn execute(&self, statement: &str) -> Result<(), StoreError> {
@@ -423,6 +437,9 @@ impl Store for SqliteStore {
             return Ok(());
         };
         self.numbers.borrow_mut().remove(account);
+        self.connection
+            .execute("INSERT OR IGNORE INTO purged VALUES (?1)", [sha256(&account.0).0])
+            .map_err(|error| self.failed(error))?;
         for statement in [
             "DELETE FROM rows WHERE account = ?1",
             "DELETE FROM accounts WHERE number = ?1",

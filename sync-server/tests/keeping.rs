@@ -199,6 +199,36 @@ async fn an_account_is_purged_from_a_server_that_runs_and_from_one_that_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_brings_back_no_purged_account_and_no_used_invitation() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Process::start(&data, &["--accounts", "invitations"]);
+    let codes = [operated(&data, &["invite"]), operated(&data, &["invite"])];
+    let mut one = Device::new(10, &server);
+    one.open(server.listening, codes[0].trim()).await.unwrap();
+    one.send(1, &canary(1));
+    one.stored(1).await.unwrap();
+    let backup = folder.path().join("backup");
+    operated(&data, &["backup", backup.to_str().unwrap()]);
+    operated(&data, &["purge-account", &one.account.to_string(), "--yes"]);
+    // Opened after the backup, with the second code.
+    let mut two = Device::new(20, &server);
+    two.open(server.listening, codes[1].trim()).await.unwrap();
+    assert!(server.terminate());
+    let said = operated(&data, &["restore", backup.to_str().unwrap()]);
+    assert!(said.contains("accounts 1\n"), "{said}");
+    assert_eq!(holding(&data, &one.account.0), Vec::<PathBuf>::new());
+    assert_eq!(holding(&data, &canary(1)), Vec::<PathBuf>::new());
+    let server = Process::start(&data, &["--accounts", "invitations"]);
+    // It is known, though the backup never had it.
+    two.connect(server.listening).await;
+    assert!(two.hello().await.is_ok());
+    let mut three = Device::new(30, &server);
+    let refused = three.open(server.listening, codes[1].trim()).await;
+    assert_eq!(refused.unwrap_err(), ErrorCode::NotInvited);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_lets_one_account_in() {
     let folder = tempfile::tempdir().unwrap();
     let server = Process::start(folder.path(), &["--accounts", "invitations"]);

@@ -237,7 +237,7 @@ impl Doc {
         let mut next = self.inner.clone();
         self.inner = contained(|| {
             next.apply_changes(read)?;
-            Ok::<_, AutomergeError>(probed(next))
+            bounded(next)
         })??;
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Doc {
         let mut next = self.inner.clone();
         self.inner = contained(|| {
             next.merge(&mut Automerge::load(snapshot)?)?;
-            Ok::<_, AutomergeError>(probed(next))
+            bounded(next)
         })??;
         Ok(())
     }
@@ -386,6 +386,13 @@ fn malformed(reason: impl std::fmt::Display) -> DocumentError {
 fn probed(document: Automerge) -> Automerge {
     let _ = (document.get_changes(&[]), document.save());
     document
+}
+
+/// The same, of a document that has grown: what couldn't be loaded again isn't taken.
+fn bounded(document: Automerge) -> Result<Automerge, DocumentError> {
+    let _ = document.get_changes(&[]);
+    guard::document(&document.save())?;
+    Ok(document)
 }
 
 /// Runs what reads foreign bytes; a panic in it is an error.

@@ -72,12 +72,15 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     /// How many frames and batches above a few KiB may be in the making at once.
     pub(crate) large: Arc<Semaphore>,
+    /// The same for who isn't known yet.
+    pub(crate) strangers: Arc<Semaphore>,
 }
 
 impl Shared {
     pub(crate) fn new(limits: Limits) -> Self {
         let large = Arc::new(Semaphore::new(limits.large));
         Self {
+            strangers: Arc::new(Semaphore::new(limits.large_of_strangers)),
             limits: Arc::new(limits),
             large,
         }

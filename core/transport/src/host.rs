@@ -3,10 +3,10 @@
 //! What has come in while the relay was at work is handed to it together, between [`Machine::begin`] and
 //! [`Machine::commit`], so that one write to the disk serves many devices. Nothing is sent before `commit` has returned.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use hearth_protocol::codec::Reader;
 use hearth_protocol::error::ErrorCode;
 use hearth_relay::{Input, Output, SessionId, StoreError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::connection::{Connection, Event, Sender};
 
@@ -22,10 +22,22 @@ use crate::connection::{Connection, Event, Sender};
 const GROUP_INPUTS: usize = 512;
 /// Bytes of inputs that wait for the relay, over all sessions.
 const WAITING_BYTES: usize = 64 << 20;
+/// Bytes of outputs after which a group ends, so that they don't pile up before they are durable.
+const GROUP_BYTES: usize = 64 << 20;
+/// Bytes that may wait to be sent over all sessions. Beyond it those with the most are closed.
+const QUEUED_BYTES: usize = 1 << 30;
 /// How often time is told.
 const TICK: Duration = Duration::from_millis(250);
 /// A session that has less than this to send may be given more.
 const DRAINED_BYTES: usize = 1 << 20;
+/// Sessions that weren't welcomed, at most: one more, and the oldest of them goes.
+const STRANGERS: usize = 4_096;
+/// How long a session may stay without being welcomed: a pairing code is good for ten minutes.
+const STRANGER: Duration = Duration::from_mins(12);
+/// Frames that a stranger may send at once.
+const STRANGER_FRAMES: u32 = 64;
+/// One more each.
+const STRANGER_FRAME: Duration = Duration::from_millis(200);
 
 /// What is driven: a relay with its store, clock and randomness.
 pub trait Machine: Send + 'static {
@@ -80,6 +92,59 @@ pub struct Host<M> {
     room: Arc<Semaphore>,
     counters: Arc<Counters>,
     next: AtomicU64,
+    strangers: Strangers,
+}
+
+/// Sessions that weren't welcomed yet, the oldest first.
+#[derive(Debug)]
+struct Strangers {
+    most: usize,
+    senders: Mutex<BTreeMap<SessionId, Sender>>,
+}
+
+impl Strangers {
+    fn enter(&self, session: SessionId, sender: &Sender) {
+        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who was welcomed meanwhile is none any more.
+        if senders.len() >= self.most {
+            senders.retain(|_, sender| !sender.is_identified());
+        }
+        if senders.len() >= self.most
+            && let Some((_, oldest)) = senders.pop_first()
+        {
+            oldest.close(Some(ErrorCode::Busy));
+        }
+        senders.insert(session, sender.clone());
+    }
+
+    fn leave(&self, session: SessionId) {
+        self.senders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&session);
+    }
+}
+
+/// How many frames a stranger may still send.
+struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    /// Waits until one more may be handed on.
+    async fn take(&mut self) {
+        let earned = self.since.elapsed().as_millis() / STRANGER_FRAME.as_millis();
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        self.since += STRANGER_FRAME * earned;
+        self.left = self.left.saturating_add(earned).min(STRANGER_FRAMES);
+        if self.left == 0 {
+            tokio::time::sleep_until(self.since + STRANGER_FRAME).await;
+            self.since += STRANGER_FRAME;
+        } else {
+            self.left -= 1;
+        }
+    }
 }
 
 type Work<M> = Box<dyn FnOnce(&mut M) + Send>;
@@ -112,12 +177,19 @@ struct SessionEnd {
 impl<M: Machine> Host<M> {
     /// Starts the thread. Needs a running tokio runtime.
     pub fn start(machine: M) -> io::Result<Self> {
+        Self::with(machine, QUEUED_BYTES, STRANGERS)
+    }
+
+    /// The same with other limits: bytes that wait to be sent over all sessions, and sessions that nobody has welcomed.
+    pub fn with(machine: M, queued_limit: usize, strangers: usize) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(1_024);
         let counters = Arc::new(Counters::default());
         let worker = Worker {
             machine,
             sessions: HashMap::new(),
             counters: Arc::clone(&counters),
+            queued_limit,
+            unshed: 0,
         };
         thread::Builder::new()
             .name("relay".into())
@@ -139,6 +211,10 @@ impl<M: Machine> Host<M> {
             room: Arc::new(Semaphore::new(WAITING_BYTES)),
             counters,
             next: AtomicU64::new(1),
+            strangers: Strangers {
+                most: strangers,
+                senders: Mutex::default(),
+            },
         })
     }
 
@@ -176,11 +252,33 @@ impl<M: Machine> Host<M> {
             sender.close(Some(ErrorCode::Busy));
             return;
         }
+        self.strangers.enter(session, &sender);
+        let mut allowance = Allowance {
+            left: STRANGER_FRAMES,
+            since: Instant::now(),
+        };
+        let lifetime = tokio::time::sleep(STRANGER);
+        tokio::pin!(lifetime);
         let mut owed = false;
+        let mut stranger = true;
         loop {
+            if stranger && sender.is_identified() {
+                stranger = false;
+                self.strangers.leave(session);
+            }
             let command = tokio::select! {
+                () = &mut lifetime, if stranger => {
+                    if !sender.is_identified() {
+                        sender.close(Some(ErrorCode::Busy));
+                        break;
+                    }
+                    continue;
+                }
                 event = events.next() => match event {
                     Event::Frame(bytes) => {
+                        if stranger {
+                            allowance.take().await;
+                        }
                         let Some(room) = self.room(bytes.len()).await else { break };
                         Command::Frame(session, bytes, room)
                     }
@@ -210,6 +308,7 @@ impl<M: Machine> Host<M> {
                 break;
             }
         }
+        self.strangers.leave(session);
         self.command(Command::Closed(session)).await;
     }
 
@@ -230,6 +329,12 @@ impl<M: Machine> Host<M> {
         stopped.await.ok();
     }
 
+    /// Waits until the thread has ended: after [`Host::stop`], or because the machine panicked. Then nobody is served any
+    /// more.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
     async fn command(&self, command: Command<M>) -> bool {
         self.commands.send(command).await.is_ok()
     }
@@ -244,6 +349,16 @@ struct Worker<M> {
     machine: M,
     sessions: HashMap<SessionId, SessionEnd>,
     counters: Arc<Counters>,
+    queued_limit: usize,
+    /// Bytes put out since it was last looked how much waits.
+    unshed: usize,
+}
+
+fn size(output: &Output) -> usize {
+    match output {
+        Output::Frame { bytes, .. } | Output::Batch { bytes, .. } => bytes.len(),
+        Output::Close { .. } => 0,
+    }
 }
 
 impl<M: Machine> Worker<M> {
@@ -277,10 +392,15 @@ impl<M: Machine> Worker<M> {
     fn group(&mut self, first: Command<M>, inbox: &mut mpsc::Receiver<Command<M>>) -> Option<Command<M>> {
         if let Err(error) = self.machine.begin() {
             self.failed("begin", &error);
+            if let Command::Open { session_end, .. } = first {
+                session_end.sender.close(Some(ErrorCode::StorageFailed));
+            }
             self.close_all(ErrorCode::StorageFailed);
             return None;
         }
         let mut outputs = Vec::new();
+        let mut counted = 0;
+        let mut bytes = 0;
         let mut next = Some(first);
         let mut inputs = 0;
         while let Some(command) = next.take() {
@@ -296,7 +416,9 @@ impl<M: Machine> Worker<M> {
                 }
             }
             inputs += 1;
-            if inputs < GROUP_INPUTS {
+            bytes += outputs[counted..].iter().map(size).sum::<usize>();
+            counted = outputs.len();
+            if inputs < GROUP_INPUTS && bytes < GROUP_BYTES {
                 next = inbox.try_recv().ok();
             }
         }
@@ -381,7 +503,29 @@ impl<M: Machine> Worker<M> {
         }
     }
 
+    /// Closes the sessions with the most to send until the rest is bounded.
+    fn shed(&mut self) {
+        self.unshed = 0;
+        let mut queued: Vec<(usize, SessionId)> = self
+            .sessions
+            .iter()
+            .map(|(id, session)| (session.sender.queued_bytes(), *id))
+            .collect();
+        let mut all: usize = queued.iter().map(|(bytes, _)| bytes).sum();
+        queued.sort_unstable();
+        while all > self.queued_limit
+            && let Some((bytes, id)) = queued.pop()
+        {
+            all -= bytes;
+            if let Some(session) = self.sessions.get(&id) {
+                // Its `Closed` is on its way.
+                session.sender.abort(Some(ErrorCode::Busy));
+            }
+        }
+    }
+
     fn put_out(&mut self, outputs: Vec<Output>) {
+        self.unshed += outputs.iter().map(size).sum::<usize>();
         for output in outputs {
             let (to, bytes) = match &output {
                 Output::Frame { to, bytes } | Output::Batch { to, bytes, .. } => (*to, bytes.len()),
@@ -417,6 +561,9 @@ impl<M: Machine> Worker<M> {
                         .store(self.sessions.len(), Ordering::Relaxed);
                 }
             }
+        }
+        if self.unshed > self.queued_limit / 16 {
+            self.shed();
         }
     }
 

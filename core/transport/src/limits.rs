@@ -39,6 +39,10 @@ pub struct Limits {
     pub idle: Duration,
     /// Frames and batches above 64 KiB that may be in the making at once, over all connections: 4 MiB each at most.
     pub large: usize,
+    /// The same for connections that weren't welcomed yet, apart from the others.
+    pub large_of_strangers: usize,
+    /// How long one frame of such a connection may take.
+    pub frame_of_stranger: Duration,
     /// Bytes that may wait to be sent on one connection; beyond it the connection closes.
     pub queue_bytes: usize,
 }
@@ -56,6 +60,8 @@ impl Default for Limits {
             pace: 8 << 10,
             idle: Duration::from_mins(1),
             large: 128,
+            large_of_strangers: 16,
+            frame_of_stranger: Duration::from_mins(1),
             queue_bytes: 64 << 20,
         }
     }

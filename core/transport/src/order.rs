@@ -33,18 +33,26 @@ pub(crate) fn lane(start: &[u8]) -> Option<Lane> {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     lane: Option<Lane>,
-    done: Option<Vec<u8>>,
+    done: Option<(Vec<u8>, T)>,
 }
 
-/// Batches that are being received, by the order in which they were sent.
-#[derive(Debug, Default)]
-pub(crate) struct Order {
-    entries: BTreeMap<u64, Entry>,
+/// Batches that are being received, by the order in which they were sent; with each, once it is whole, what it holds.
+#[derive(Debug)]
+pub(crate) struct Order<T> {
+    entries: BTreeMap<u64, Entry<T>>,
 }
 
-impl Order {
+impl<T> Default for Order<T> {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T> Order<T> {
     /// A stream was opened.
     pub(crate) fn open(&mut self, stream: u64) {
         self.entries.insert(
@@ -64,13 +72,13 @@ impl Order {
     }
 
     /// All of it has come.
-    pub(crate) fn done(&mut self, stream: u64, bytes: Vec<u8>) {
+    pub(crate) fn done(&mut self, stream: u64, bytes: Vec<u8>, holds: T) {
         let lane = lane(&bytes).unwrap_or(Lane::Free);
         self.entries.insert(
             stream,
             Entry {
                 lane: Some(lane),
-                done: Some(bytes),
+                done: Some((bytes, holds)),
             },
         );
     }
@@ -81,7 +89,7 @@ impl Order {
     }
 
     /// What may be handed on by now, in order.
-    pub(crate) fn take(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn take(&mut self) -> Vec<(Vec<u8>, T)> {
         let mut blocked: Vec<LogId> = Vec::new();
         let mut ready = Vec::new();
         for (stream, entry) in &self.entries {
@@ -117,12 +125,12 @@ mod tests {
         let mut order = Order::default();
         (0..4).for_each(|stream| order.open(stream));
         order.lane_known(0, lane(&run(7, 0)[..HEAD_BYTES]).unwrap());
-        order.done(1, run(7, 1));
-        order.done(2, run(8, 2));
-        order.done(3, vec![2, 0]);
-        assert_eq!(order.take(), vec![run(8, 2), vec![2, 0]]);
-        order.done(0, run(7, 0));
-        assert_eq!(order.take(), vec![run(7, 0), run(7, 1)]);
+        order.done(1, run(7, 1), 1);
+        order.done(2, run(8, 2), 2);
+        order.done(3, vec![2, 0], 3);
+        assert_eq!(order.take(), vec![(run(8, 2), 2), (vec![2, 0], 3)]);
+        order.done(0, run(7, 0), 0);
+        assert_eq!(order.take(), vec![(run(7, 0), 0), (run(7, 1), 1)]);
         assert!(order.entries.is_empty());
     }
 
@@ -131,10 +139,10 @@ mod tests {
         let mut order = Order::default();
         order.open(0);
         order.open(1);
-        order.done(1, run(8, 1));
+        order.done(1, run(8, 1), 1);
         assert!(order.take().is_empty());
         assert_eq!(lane(&run(7, 0)[..HEAD_BYTES - 1]), None);
         order.give_up(0);
-        assert_eq!(order.take(), vec![run(8, 1)]);
+        assert_eq!(order.take(), vec![(run(8, 1), 1)]);
     }
 }

@@ -55,6 +55,7 @@ impl Machine for Echo {
                     code: ErrorCode::Moved,
                 },
             ]),
+            Input::Frame(b"panic") => panic!("a defect"),
             Input::Frame(b"much") => Ok((0..8)
                 .map(|_| Output::Batch {
                     to: session,
@@ -97,15 +98,17 @@ fn socket() -> UdpSocket {
 }
 
 fn start(gate: Option<Receiver<()>>) -> Setup {
+    start_with(gate, 1 << 30, 4_096)
+}
+
+fn start_with(gate: Option<Receiver<()>>, queued: usize, strangers: usize) -> Setup {
     let (sender, notes) = channel();
-    let host = Arc::new(
-        Host::start(Echo {
-            notes: sender,
-            gate,
-            fail: false,
-        })
-        .unwrap(),
-    );
+    let machine = Echo {
+        notes: sender,
+        gate,
+        fail: false,
+    };
+    let host = Arc::new(Host::with(machine, queued, strangers).unwrap());
     let identity = Identity::from_seed(&[2; 32]).unwrap();
     let mut listener = Listener::new(socket(), &identity, Limits::default()).unwrap();
     let address = listener.address().unwrap();
@@ -248,4 +251,74 @@ async fn stopping_tells_everybody_to_come_back_later() {
         panic!("not closed")
     };
     assert_eq!(end.code, Some(ErrorCode::Busy));
+}
+
+async fn end(connection: &mut Connection) -> Option<ErrorCode> {
+    loop {
+        if let Event::Closed(end) = timeout(PATIENCE, connection.events.next()).await.unwrap() {
+            return end.code;
+        }
+    }
+}
+
+/// Who was never welcomed makes room for who comes; who was welcomed stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_stranger_goes_when_there_are_too_many() {
+    let setup = start_with(None, 1 << 30, 2);
+    // The answer to its frame reads as a welcome: a number, then 1.
+    let mut known = call(setup.address, 1).await;
+    assert!(matches!(say(&mut known, &[0, 1]).await, Event::Frame(_)));
+    let mut oldest = call(setup.address, 3).await;
+    assert!(matches!(say(&mut oldest, b"one").await, Event::Frame(_)));
+    let mut second = call(setup.address, 4).await;
+    assert!(matches!(say(&mut second, b"two").await, Event::Frame(_)));
+    let mut third = call(setup.address, 5).await;
+    assert!(matches!(say(&mut third, b"three").await, Event::Frame(_)));
+    assert_eq!(end(&mut oldest).await, Some(ErrorCode::Busy));
+    assert!(matches!(say(&mut second, b"two").await, Event::Frame(_)));
+    assert!(matches!(say(&mut known, b"one").await, Event::Frame(_)));
+}
+
+/// A stranger's frames wait for their turn after the first 64.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_slowed_down() {
+    let setup = start(None);
+    let mut stranger = call(setup.address, 1).await;
+    let began = std::time::Instant::now();
+    for _ in 0..74 {
+        stranger.sender.frame(b"again".to_vec()).unwrap();
+    }
+    for _ in 0..74 {
+        let event = timeout(PATIENCE, stranger.events.next()).await.unwrap();
+        assert!(matches!(event, Event::Frame(_)));
+    }
+    assert!(
+        began.elapsed() > Duration::from_millis(1_000),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// More waits to be sent than all sessions together may have: the one with the most is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_over_all_sessions_is_bounded() {
+    let setup = start_with(None, 12 << 20, 4_096);
+    let mut good = call(setup.address, 1).await;
+    assert!(matches!(say(&mut good, b"one").await, Event::Frame(_)));
+    // It asks and asks, and reads nothing.
+    let mut greedy = call(setup.address, 3).await;
+    for _ in 0..7 {
+        greedy.sender.frame(b"much".to_vec()).unwrap();
+    }
+    assert!(matches!(say(&mut good, b"one").await, Event::Frame(_)));
+    assert_eq!(end(&mut greedy).await, Some(ErrorCode::Busy));
+    assert!(matches!(say(&mut good, b"one").await, Event::Frame(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_says_that_its_machine_has_panicked() {
+    let setup = start(None);
+    let device = call(setup.address, 1).await;
+    device.sender.frame(b"panic".to_vec()).unwrap();
+    timeout(PATIENCE, setup.host.ended()).await.unwrap();
 }

@@ -5,9 +5,10 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::Signed;
 use hearth_protocol::id::{AccountId, DeviceId};
 
+use super::open::AdoptError;
 use super::{Fault, Relay, Turn};
 use crate::account::{RESTORED_KEY, device_row};
-use crate::rows::DeviceRow;
+use crate::rows::{DeviceRow, LogRow};
 use crate::session::Output;
 use crate::store::{SHARED, Space, Store, StoreError};
 
@@ -103,6 +104,12 @@ impl<S: Store> Relay<S> {
                 self.rows.delete(&SHARED, Space::Owed, &key)?;
             }
             self.rows.delete(&SHARED, Space::Accounts, &account.0)?;
+            // The code stays used; by whom is forgotten.
+            for key in self.rows.keys(&SHARED, Space::Invitations, &[], usize::MAX)? {
+                if self.rows.need::<AccountId>(&SHARED, Space::Invitations, &key)? == *account {
+                    self.rows.put(&SHARED, Space::Invitations, &key, &SHARED)?;
+                }
+            }
             self.rows.store.purge(account)?;
             self.rows.store.commit()
         })();
@@ -140,6 +147,82 @@ impl<S: Store> Relay<S> {
             }
         }
         Ok(())
+    }
+
+    /// Takes over from a newer state of this store who belongs to an account: its control log, the wraps of its epoch, and
+    /// who opened which log. Call it after a restore, before [`replay`](Self::replay): a device that was revoked meanwhile
+    /// isn't let in again. Says whether it could be: not if the newer control log is another branch.
+    pub fn carry_over(&mut self, account: &AccountId, newer: &Self) -> Result<bool, StoreError> {
+        let mut entries = Vec::new();
+        for key in newer.rows.keys(account, Space::Control, &[], usize::MAX)? {
+            entries.push(newer.rows.need(account, Space::Control, &key)?);
+        }
+        match self.adopt(&entries) {
+            Ok(()) => {}
+            Err(AdoptError::Store(error)) => return Err(error),
+            Err(AdoptError::Invalid) => return Ok(false),
+        }
+        let mut wraps = Vec::new();
+        newer.rows.scan(account, Space::Wraps, &[], &mut |key, value| {
+            wraps.push((key.to_vec(), value.to_vec()));
+            std::ops::ControlFlow::Continue(())
+        })?;
+        self.rows.begin()?;
+        let outcome = (|| {
+            for key in self.rows.keys(account, Space::Wraps, &[], usize::MAX)? {
+                self.rows.delete(account, Space::Wraps, &key)?;
+            }
+            for (key, value) in &wraps {
+                self.rows.put_bytes(account, Space::Wraps, key, value)?;
+            }
+            self.rows.store.commit()
+        })();
+        if let Err(error) = outcome {
+            self.rows.store.rollback()?;
+            return Err(error);
+        }
+        let mut opened = Vec::new();
+        for key in newer.rows.keys(account, Space::Logs, &[], usize::MAX)? {
+            opened.push(newer.rows.need::<LogRow>(account, Space::Logs, &key)?);
+        }
+        opened.sort_by_key(|row| row.number);
+        for row in opened {
+            self.load(account)?;
+            self.rows.begin()?;
+            match self.take_log_open(account, &row.open) {
+                Ok(()) => self.rows.store.commit()?,
+                Err(fault) => {
+                    self.rows.store.rollback()?;
+                    self.accounts.remove(account);
+                    // One that has no meaning any more.
+                    if let Fault::Store(error) = fault {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        self.accounts.remove(account);
+        Ok(true)
+    }
+
+    /// Takes over which invitations were used in a newer state of this store.
+    pub fn carry_over_invitations(&mut self, newer: &Self) -> Result<(), StoreError> {
+        let mut used = Vec::new();
+        newer
+            .rows
+            .scan(&SHARED, Space::Invitations, &[], &mut |key, value| {
+                used.push((key.to_vec(), value.to_vec()));
+                std::ops::ControlFlow::Continue(())
+            })?;
+        self.rows.begin()?;
+        let outcome = used
+            .iter()
+            .try_for_each(|(key, value)| self.rows.put_bytes(&SHARED, Space::Invitations, key, value))
+            .and_then(|()| self.rows.store.commit());
+        if outcome.is_err() {
+            self.rows.store.rollback()?;
+        }
+        outcome
     }
 
     /// Carries out erasures that a newer state of this store had: call it after a restore, before anybody connects, so

@@ -168,7 +168,7 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    fn take_log_open(&mut self, account: &AccountId, open: &Signed<LogOpen>) -> Result<(), Fault> {
+    pub(super) fn take_log_open(&mut self, account: &AccountId, open: &Signed<LogOpen>) -> Result<(), Fault> {
         let loaded = self.loaded(account)?;
         let log = open.statement.log(account);
         if loaded.logs.contains_key(&log) {

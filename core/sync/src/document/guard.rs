@@ -13,7 +13,7 @@ use hearth_protocol::hash::sha256;
 
 use super::{DocumentError, MAX_DOCUMENT_BYTES, malformed};
 
-/// Most operations of all changes that are read together, or of a document.
+/// Most operations of all changes that are read together, or of a document: of each chunk the longest column counts.
 pub const MAX_OPERATIONS: u64 = 4 << 20;
 /// Most columns of a chunk: there are seventeen kinds.
 const MAX_COLUMNS: u64 = 64;
@@ -144,13 +144,14 @@ fn change_content(input: &mut Input<'_>, room: &mut Room) -> Result<(), Document
         input.prefixed()?; // other actors
     }
     let columns = columns(input)?;
+    let mut longest = 0;
     for (kind, length) in columns {
         if kind.deflated() {
             return Err(malformed("a compressed column in a change"));
         }
-        kind.check(input.take(length)?, room)?;
+        longest = longest.max(kind.rows(input.take(length)?, room)?);
     }
-    Ok(())
+    room.rows(longest)
 }
 
 fn document_content(input: &mut Input<'_>, room: &mut Room) -> Result<(), DocumentError> {
@@ -161,14 +162,19 @@ fn document_content(input: &mut Input<'_>, room: &mut Room) -> Result<(), Docume
     input.take(heads.saturating_mul(32))?;
     let changes = columns(input)?;
     let operations = columns(input)?;
-    for (kind, length) in changes.into_iter().chain(operations) {
-        let data = input.take(length)?;
-        if kind.deflated() {
-            let inflated = room.inflate(data)?;
-            kind.check(&inflated, room)?;
-        } else {
-            kind.check(data, room)?;
+    for columns in [changes, operations] {
+        let mut longest = 0;
+        for (kind, length) in columns {
+            let data = input.take(length)?;
+            let rows = if kind.deflated() {
+                let inflated = room.inflate(data)?;
+                kind.rows(&inflated, room)?
+            } else {
+                kind.rows(data, room)?
+            };
+            longest = longest.max(rows);
         }
+        room.rows(longest)?;
     }
     Ok(())
 }
@@ -191,9 +197,10 @@ impl Column {
         self.0 & 8 != 0
     }
 
-    /// Counts the rows of a column's data.
-    fn check(&self, data: &[u8], room: &mut Room) -> Result<(), DocumentError> {
-        // Each column may have all rows there are room for: rows of different columns are the same operations.
+    /// Counts the rows of a column's data; more than there is room for are an error.
+    fn rows(&self, data: &[u8], room: &Room) -> Result<u64, DocumentError> {
+        // Each column may have all rows there are room for: rows of different columns are the same operations. The
+        // chunk's longest one is what the chunk takes.
         let mut own = Room {
             bytes: 0,
             rows: room.rows,
@@ -224,7 +231,7 @@ impl Column {
             // The values' bytes.
             _ => Ok(()),
         }?;
-        Ok(())
+        Ok(room.rows - own.rows)
     }
 }
 

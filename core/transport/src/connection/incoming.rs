@@ -41,6 +41,7 @@ impl Events {
     ) -> Self {
         let (tx, inbox) = mpsc::channel(32);
         let incoming = Arc::new(Incoming {
+            role,
             sender: sender.clone(),
             shared: shared.clone(),
             room: Arc::new(Semaphore::new(INBOX_BYTES)),
@@ -76,11 +77,13 @@ enum Stop {
 }
 
 struct Incoming {
+    role: Role,
     sender: Sender,
     shared: Shared,
     room: Arc<Semaphore>,
     inbox: mpsc::Sender<Arrived>,
-    order: Mutex<Order>,
+    /// A finished batch keeps its slot while it waits for those before it.
+    order: Mutex<Order<Option<OwnedSemaphorePermit>>>,
 }
 
 impl Incoming {
@@ -140,6 +143,20 @@ impl Incoming {
             .await
             .map_err(|_| Stop::End)?
             .ok_or(Stop::End)?;
+        // Who isn't known yet gets no longer than this, however steady the pace.
+        if self.role == Role::Server && !self.sender.is_identified() {
+            let deadline = Instant::now() + self.shared.limits.frame_of_stranger;
+            within(deadline, self.rest_of_frame(stream, prefix)).await?
+        } else {
+            self.rest_of_frame(stream, prefix).await
+        }
+    }
+
+    async fn rest_of_frame(
+        &self,
+        stream: &mut RecvStream,
+        mut prefix: [u8; FRAME_PREFIX_BYTES],
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Stop> {
         let mut pace = Pace::new(&self.shared.limits);
         pace.keep(stream.read_exact(&mut prefix[1..]))
             .await?
@@ -205,7 +222,7 @@ impl Incoming {
                 Err(_) => {
                     let mut order = self.order.lock().await;
                     order.give_up(index);
-                    return self.hand_on(&mut order, None).await;
+                    return self.hand_on(&mut order).await;
                 }
             };
             pace.got(chunk.len());
@@ -221,23 +238,23 @@ impl Incoming {
                 if let Some(lane) = lane(&bytes) {
                     let mut order = self.order.lock().await;
                     order.lane_known(index, lane);
-                    self.hand_on(&mut order, None).await?;
+                    self.hand_on(&mut order).await?;
                 }
             }
         }
         let mut order = self.order.lock().await;
-        order.done(index, bytes);
-        self.hand_on(&mut order, slot).await
+        order.done(index, bytes, slot);
+        self.hand_on(&mut order).await
     }
 
     /// Hands on what can be; the lock is held meanwhile, so that order is kept.
-    async fn hand_on(&self, order: &mut Order, mut slot: Option<OwnedSemaphorePermit>) -> Result<(), Stop> {
-        for bytes in order.take() {
+    async fn hand_on(&self, order: &mut Order<Option<OwnedSemaphorePermit>>) -> Result<(), Stop> {
+        for (bytes, slot) in order.take() {
             let room = self.room(bytes.len()).await?;
             let arrived = Arrived {
                 event: Event::Batch(bytes),
                 _room: room,
-                _slot: slot.take(),
+                _slot: slot,
             };
             self.inbox.send(arrived).await.map_err(|_| Stop::End)?;
         }
@@ -253,7 +270,12 @@ impl Incoming {
     }
 
     async fn slot(&self, pace: &mut Pace) -> Result<OwnedSemaphorePermit, Stop> {
-        pace.keep(Arc::clone(&self.shared.large).acquire_owned())
+        let slots = if self.role == Role::Server && !self.sender.is_identified() {
+            &self.shared.strangers
+        } else {
+            &self.shared.large
+        };
+        pace.keep(Arc::clone(slots).acquire_owned())
             .await?
             .map_err(|_| Stop::End)
     }

@@ -1,6 +1,7 @@
 //! What goes out: a queue of frames, a queue of batches by priority, and an end that lets both be heard.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ struct Shared {
     limit: usize,
     patience: Duration,
     pace: u64,
+    identified: AtomicBool,
     frames: Notify,
     batches: Notify,
     /// Something was written, or the connection ended.
@@ -75,6 +77,7 @@ impl Sender {
             limit: limits.queue_bytes,
             patience: limits.idle,
             pace: limits.pace.max(1),
+            identified: AtomicBool::new(false),
             frames: Notify::new(),
             batches: Notify::new(),
             written: Notify::new(),
@@ -140,9 +143,15 @@ impl Sender {
 
     /// The other end is known: it may send batches from here on.
     pub fn identified(&self) {
+        self.shared.identified.store(true, Ordering::Relaxed);
         self.quic().set_receive_window(VarInt::from_u32(8 << 20));
         self.quic()
             .set_max_concurrent_uni_streams(VarInt::from_u32(STREAMS));
+    }
+
+    /// Whether the other end is known.
+    pub fn is_identified(&self) -> bool {
+        self.shared.identified.load(Ordering::Relaxed)
     }
 
     /// Waits for the end.

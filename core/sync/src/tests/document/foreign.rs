@@ -212,6 +212,47 @@ fn bombs_are_refused() {
     assert!(matches!(refused, Err(DocumentError::TooLarge(_))), "{refused:?}");
 }
 
+/// Each change is within the limit, all of them together aren't.
+#[test]
+fn operations_are_counted_over_all_changes() {
+    // As above: the action, 2²¹ times.
+    let mut content = vec![0, 1, 9, 1, 1, 0, 0, 0, 1];
+    let data = [0x80, 0x80, 0x80, 0x01, 1];
+    content.extend([0x42, data.len() as u8]);
+    content.extend(data);
+    let bytes = chunk(1, &content);
+    let mut room = Room::default();
+    guard::change(&bytes, &mut room).unwrap();
+    guard::change(&bytes, &mut room).unwrap();
+    let refused = guard::change(&bytes, &mut room);
+    assert!(matches!(refused, Err(DocumentError::TooLarge(_))), "{refused:?}");
+}
+
+/// What was taken can be loaded again: a document grows up to its limit and stays as it is then.
+#[test]
+fn a_document_doesnt_grow_beyond_what_loads() {
+    let mut written = Automerge::new().with_actor(ActorId::from([9; 16]));
+    let mut doc = Doc::new(actor(1));
+    let mut refused = None;
+    // 9 MiB a change: no change is too large for itself.
+    for name in 0..4 {
+        let noise = vec![name; 9 << 20];
+        let mut transaction = written.transaction();
+        transaction
+            .put(ROOT, format!("x{name}"), ScalarValue::Bytes(noise))
+            .unwrap();
+        transaction.commit();
+        let bytes = written.get_last_local_change().unwrap().raw_bytes().to_vec();
+        let before = doc.heads();
+        if let Err(error) = doc.apply(&[bytes]) {
+            assert_eq!(doc.heads(), before);
+            refused = Some(error);
+        }
+    }
+    Doc::load(&doc.save(), actor(2)).unwrap();
+    assert_eq!(refused, Some(DocumentError::TooLarge("a document")));
+}
+
 /// What Automerge itself writes passes, long texts (which it compresses) included.
 #[test]
 fn the_guard_lets_real_documents_pass() {
