@@ -310,6 +310,8 @@ async fn what_waits_over_all_sessions_is_bounded() {
     for _ in 0..7 {
         greedy.sender.frame(b"much".to_vec()).unwrap();
     }
+    let asked = setup.notes.iter().filter(|note| note == "frame much").take(7);
+    assert_eq!(asked.count(), 7);
     assert!(matches!(say(&mut good, b"one").await, Event::Frame(_)));
     assert_eq!(end(&mut greedy).await, Some(ErrorCode::Busy));
     assert!(matches!(say(&mut good, b"one").await, Event::Frame(_)));

@@ -2,7 +2,7 @@
 
 use hearth_protocol::erasure::Erase;
 use hearth_protocol::error::ErrorCode;
-use hearth_protocol::hash::Signed;
+use hearth_protocol::hash::{Signed, sha256};
 use hearth_protocol::id::{AccountId, DeviceId};
 
 use super::open::AdoptError;
@@ -104,10 +104,15 @@ impl<S: Store> Relay<S> {
                 self.rows.delete(&SHARED, Space::Owed, &key)?;
             }
             self.rows.delete(&SHARED, Space::Accounts, &account.0)?;
-            // The code stays used; by whom is forgotten.
+            // The code stays used, by whom is forgotten: a hash tells only whoever has the id.
             for key in self.rows.keys(&SHARED, Space::Invitations, &[], usize::MAX)? {
                 if self.rows.need::<AccountId>(&SHARED, Space::Invitations, &key)? == *account {
-                    self.rows.put(&SHARED, Space::Invitations, &key, &SHARED)?;
+                    self.rows.put(
+                        &SHARED,
+                        Space::Invitations,
+                        &key,
+                        &AccountId(sha256(&account.0).0),
+                    )?;
                 }
             }
             self.rows.store.purge(account)?;
