@@ -292,11 +292,7 @@ async fn a_stranger_is_slowed_down() {
         let event = timeout(PATIENCE, stranger.events.next()).await.unwrap();
         assert!(matches!(event, Event::Frame(_)));
     }
-    assert!(
-        began.elapsed() > Duration::from_millis(1_000),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 /// More waits to be sent than all sessions together may have: the one with the most is closed.
