@@ -70,7 +70,7 @@ impl Engine {
             .chats
             .store()
             .run_on_place(|place| {
-                let store = place.as_ref().ok_or(EngineError::Stopped)?;
+                let store = place.as_mut().ok_or(EngineError::Stopped)?;
                 Machine::load(store)
             })
             .await;

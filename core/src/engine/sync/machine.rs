@@ -35,6 +35,8 @@ const JOINED: &[u8] = b"joined";
 const DIRTY_AT_ONCE: usize = 64;
 /// So many handles are ordered to be erased at a time; the machine splits them into erasures of its own.
 const ERASED_AT_ONCE: usize = 4096;
+/// How long until it is looked again whether the database's log can be emptied.
+const SETTLE_AGAIN_MS: u64 = 30_000;
 /// Writes nothing: what it is given to is never edited.
 const NOBODY: LogId = LogId([0; 16]);
 
@@ -98,6 +100,12 @@ pub(super) struct Effects {
     pub(super) reports: Vec<SyncReport>,
 }
 
+impl Effects {
+    fn wake_by(&mut self, at_ms: u64) {
+        self.wake_at_ms = Some(self.wake_at_ms.map_or(at_ms, |other| other.min(at_ms)));
+    }
+}
+
 /// What a step wants done in one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Planned {
@@ -122,11 +130,20 @@ pub(super) struct Machine {
     wanted: BTreeSet<Handle>,
     /// Everything that the account had when this device came to it is here: what arrives now is news.
     pub(super) joined: bool,
+    /// What went may still be in the write-ahead log, because another program reads the database. Until the log is empty
+    /// nothing counts as gone, so nothing is said to anybody.
+    unsettled: bool,
+    /// When to look again; ms since the epoch.
+    settle_at_ms: u64,
+    /// Erasures to confirm once it is.
+    unconfirmed: Vec<ErasureDone>,
+    /// What waits to be sent until then, in order.
+    held: Vec<Outgoing>,
 }
 
 impl Machine {
     /// The profile's device; none when it has no account.
-    pub(super) fn load(store: &Store) -> Result<Option<Self>, EngineError> {
+    pub(super) fn load(store: &mut Store) -> Result<Option<Self>, EngineError> {
         if !store.syncs()? {
             return Ok(None);
         }
@@ -137,7 +154,10 @@ impl Machine {
             .map_err(|error| EngineError::Corrupt(format!("the device's keys are damaged: {error}")))?;
         let device = Device::load(&Disk(store), keys).map_err(|error| device_error(&error))?;
         let joined = store.sync_record(OWN, JOINED)?.is_some();
-        Ok(Some(Self::of(device, joined)))
+        let mut machine = Self::of(device, joined);
+        // Whoever ran before may have ended between erasing and emptying the log.
+        machine.unsettled = !store.settle_erasures()?;
+        Ok(Some(machine))
     }
 
     fn of(device: Device, joined: bool) -> Self {
@@ -145,6 +165,10 @@ impl Machine {
             device,
             wanted: BTreeSet::new(),
             joined,
+            unsettled: false,
+            settle_at_ms: 0,
+            unconfirmed: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -190,6 +214,10 @@ impl Machine {
 
     /// Takes one input and says what is to be written; nothing is written yet.
     pub(super) fn step(&mut self, store: &Store, input: Input, now_ms: i64) -> Result<Planned, EngineError> {
+        if matches!(input, Input::Connected { .. } | Input::Disconnected) {
+            // It was meant for a connection that has ended; the journal has what is still to be said.
+            self.held.clear();
+        }
         let outputs = self
             .device
             .step(input, time(now_ms), &mut OsEntropy, &Disk(store))
@@ -211,7 +239,46 @@ impl Machine {
         let mut effects = Effects::default();
         self.carry_out(store, planned, now_ms, &mut effects)?;
         self.pump(store, now_ms, &mut effects)?;
+        self.settle(store, now_ms, &mut effects)?;
         Ok(effects)
+    }
+
+    /// Holds back what is to be sent while the log of the database may hold what went.
+    fn settle(&mut self, store: &mut Store, now_ms: i64, effects: &mut Effects) -> Result<(), EngineError> {
+        let now = time(now_ms);
+        // A clock that was set back must not make it wait for ever. SQLite itself waits some seconds for the other program.
+        let due = self.settle_at_ms <= now || self.settle_at_ms > now + SETTLE_AGAIN_MS;
+        if self.unsettled && due {
+            self.unsettled = !store.settle_erasures()?;
+            self.settle_at_ms = now + SETTLE_AGAIN_MS;
+        }
+        if !self.unsettled && !self.unconfirmed.is_empty() {
+            for done in std::mem::take(&mut self.unconfirmed) {
+                self.confirm_or_wait(store, &done, now_ms, effects)?;
+            }
+            self.pump(store, now_ms, effects)?;
+        }
+        self.held.append(&mut effects.outgoing);
+        if self.unsettled {
+            effects.wake_by(self.settle_at_ms);
+        } else {
+            effects.outgoing = std::mem::take(&mut self.held);
+        }
+        Ok(())
+    }
+
+    fn confirm_or_wait(
+        &mut self,
+        store: &mut Store,
+        done: &ErasureDone,
+        now_ms: i64,
+        effects: &mut Effects,
+    ) -> Result<(), EngineError> {
+        if self.unsettled {
+            self.unconfirmed.push(done.clone());
+            return Ok(());
+        }
+        self.confirm(store, done, now_ms, effects)
     }
 
     /// Hands over what was erased, asked for and changed here.
@@ -365,9 +432,7 @@ impl Machine {
                 Output::Publish { .. } => {}
                 Output::NeedSnapshot { handle } => _ = self.wanted.insert(handle),
                 Output::Notice(notice) => effects.notices.push(notice),
-                Output::WakeAt(at) => {
-                    effects.wake_at_ms = Some(effects.wake_at_ms.map_or(at, |other| other.min(at)));
-                }
+                Output::WakeAt(at) => effects.wake_by(at),
             }
         }
         let (documents, damaged) = incoming.finish().map_err(documents_error)?;
@@ -381,9 +446,16 @@ impl Machine {
         }
         let mut report = store.sync_write(&batch, now_ms)?;
         let done = std::mem::take(&mut report.erasures);
+        if report.log_in_use && !self.unsettled {
+            self.unsettled = true;
+            self.settle_at_ms = time(now_ms) + SETTLE_AGAIN_MS;
+            tracing::warn!(
+                "another program reads the database: what was erased is confirmed once it has ended"
+            );
+        }
         effects.reports.push(report);
         for done in done {
-            self.confirm(store, &done, now_ms, effects)?;
+            self.confirm_or_wait(store, &done, now_ms, effects)?;
             if let Some(report) = effects.reports.last_mut() {
                 report.erasures.push(done);
             }
@@ -530,3 +602,6 @@ pub(super) fn time(now_ms: i64) -> u64 {
 pub(super) fn device_error(error: &DeviceError) -> EngineError {
     EngineError::Internal(format!("sync: {error}"))
 }
+
+#[cfg(test)]
+mod tests;
