@@ -407,7 +407,7 @@ fn lives_with_broken_connections_converge() {
         println!("seed {seed}");
         let faults = Faults {
             lose_connection: 30,
-            crash: 0,
+            ..Faults::default()
         };
         let world = live(seed, faults);
         world.assert_converged();
@@ -422,6 +422,7 @@ fn lives_with_crashes_converge() {
         let faults = Faults {
             lose_connection: 60,
             crash: 40,
+            ..Faults::default()
         };
         let world = live(seed, faults);
         world.assert_converged();
@@ -434,6 +435,7 @@ fn the_same_seed_gives_the_same_trace() {
     let faults = Faults {
         lose_connection: 40,
         crash: 60,
+        ..Faults::default()
     };
     assert_eq!(live(7, faults).trace(), live(7, faults).trace());
     assert_ne!(live(7, faults).trace(), live(8, faults).trace());
