@@ -97,8 +97,14 @@ pub(crate) struct Server {
     scrub_again_ms: u64,
     /// An account was deleted, and its bytes may still be in the log of changes. At the start nobody knows.
     purged: bool,
+    /// The newest backup, and the accounts that have yet to be told of it.
+    backup: Option<(u64, Vec<AccountId>)>,
 }
 
+/// An operator who makes no backups here for so long makes them in another way, or none: then there is none to wait for.
+const WITHOUT_BACKUP_MS: u64 = 7 * 24 * 3_600_000;
+/// Accounts that are told of a backup at a time: what they covered is deleted, while everybody waits.
+const ACCOUNTS_AT_ONCE: usize = 8;
 /// How long receipts wait when somebody else reads the database.
 const SCRUB_AGAIN_MS: u64 = 1_000;
 
@@ -111,6 +117,7 @@ impl Server {
             broken: false,
             scrub_again_ms: 0,
             purged: true,
+            backup: None,
         })
     }
 
@@ -153,7 +160,41 @@ impl Server {
         if self.purged && self.relay()?.store_mut().scrub().is_ok() {
             self.purged = false;
         }
+        self.look_for_backup()?;
         Ok(outputs)
+    }
+
+    /// Lets go what accounts with one device keep until there is a backup.
+    fn look_for_backup(&mut self) -> Result<(), StoreError> {
+        if self.backup.is_none() {
+            let now = now_ms();
+            let store = self.relay()?.store();
+            match store.newest_backup()? {
+                Some((begun_ms, false)) => {
+                    self.backup = Some((begun_ms, store.account_ids()?));
+                }
+                // A clock that was set back counts as an old backup.
+                Some((begun_ms, true)) if now.abs_diff(begun_ms) < WITHOUT_BACKUP_MS => {}
+                Some(_) => store.backup_begun(now)?,
+                None => {
+                    store.backup_begun(now)?;
+                    store.backup_told(now)?;
+                }
+            }
+        }
+        let Some((begun_ms, accounts)) = &mut self.backup else {
+            return Ok(());
+        };
+        let begun_ms = *begun_ms;
+        let told = accounts.split_off(accounts.len().saturating_sub(ACCOUNTS_AT_ONCE));
+        if told.is_empty() {
+            self.backup = None;
+            return self.relay()?.store().backup_told(begun_ms);
+        }
+        for account in told {
+            self.relay()?.backup_made(&account, begun_ms)?;
+        }
+        Ok(())
     }
 }
 

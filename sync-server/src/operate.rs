@@ -144,6 +144,7 @@ pub fn backup(config: &Config, target: &Path) -> Result<PathBuf, OperateError> {
             )));
         }
     }
+    let begun_ms = now_ms();
     let partial = with_suffix(target, ".partial");
     fs::remove_file(&partial)
         .or_else(absent_is_fine)
@@ -161,6 +162,10 @@ pub fn backup(config: &Config, target: &Path) -> Result<PathBuf, OperateError> {
         .map_err(file_error(&partial))?;
     folder.key()?.write(&key_file)?;
     fs::rename(&partial, target).map_err(file_error(target))?;
+    // Accounts with one device wait for it before they let go of what they have replaced.
+    SqliteStore::open(folder.path(), 0)
+        .and_then(|store| store.backup_begun(begun_ms))
+        .map_err(store_error(&config.data.join(DATABASE)))?;
     Ok(key_file)
 }
 

@@ -25,7 +25,7 @@ pub const DATABASE: &str = "sync.db";
 /// "HSyn": tells the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x4853_796e;
 /// The layout of the tables.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 /// How long another process (a backup, a command of the operator) may hold the file up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a scrub waits for it.
@@ -38,6 +38,10 @@ const TABLES: &str = "
         PRIMARY KEY (account, space, key)
     ) WITHOUT ROWID;
     CREATE TABLE purges (account BLOB PRIMARY KEY) WITHOUT ROWID;
+    -- Hashes of the accounts that were purged: a backup brings none of them back.
+    CREATE TABLE purged (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+    -- When the newest backup was begun, and whether the accounts have been told.
+    CREATE TABLE backups (only INTEGER PRIMARY KEY CHECK (only = 1), begun_ms INTEGER NOT NULL, told INTEGER NOT NULL);
 ";
 
 /// How much an account has here.
@@ -99,10 +103,6 @@ impl SqliteStore {
                 "the file is of another version of this program",
             ));
         }
-        // Hashes of the accounts that were purged: a backup brings none of them back.
-        connection
-            .execute_batch("CREATE TABLE IF NOT EXISTS purged (hash BLOB PRIMARY KEY) WITHOUT ROWID;")
-            .map_err(failed)?;
         Ok(Self {
             connection,
             path: path.to_owned(),
@@ -207,6 +207,16 @@ impl SqliteStore {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
+    /// Every account.
+    pub fn account_ids(&self) -> Result<Vec<AccountId>, StoreError> {
+        let query = "SELECT id FROM accounts WHERE id <> ?1";
+        let mut statement = self.connection.prepare_cached(query).map_err(failed)?;
+        let rows = statement
+            .query_map([&SHARED.0], |row| row.get(0).map(AccountId))
+            .map_err(failed)?;
+        rows.collect::<Result<_, _>>().map_err(failed)
+    }
+
     /// How many accounts there are.
     pub fn account_count(&self) -> Result<u64, StoreError> {
         let query = "SELECT count(*) FROM accounts WHERE id <> ?1";
@@ -249,6 +259,41 @@ impl SqliteStore {
         self.connection
             .query_row(query, params![sha256(&account.0).0, account.0], |row| row.get(0))
             .map_err(failed)
+    }
+
+    /// Notes that a backup was begun then, ms since the epoch. What it holds may be compacted from now on.
+    pub fn backup_begun(&self, at_ms: u64) -> Result<(), StoreError> {
+        self.connection
+            .execute(
+                "INSERT OR REPLACE INTO backups VALUES (1, ?1, 0)",
+                [i64::try_from(at_ms).unwrap_or(i64::MAX)],
+            )
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// When the newest backup was begun, and whether its accounts have been told; none: there was none yet.
+    pub fn newest_backup(&self) -> Result<Option<(u64, bool)>, StoreError> {
+        let query = "SELECT begun_ms, told FROM backups";
+        self.connection
+            .prepare_cached(query)
+            .and_then(|mut statement| {
+                statement
+                    .query_row([], |row| Ok((unsigned(row, 0)?, row.get(1)?)))
+                    .optional()
+            })
+            .map_err(failed)
+    }
+
+    /// The accounts have been told of the backup that was begun then.
+    pub fn backup_told(&self, begun_ms: u64) -> Result<(), StoreError> {
+        self.connection
+            .execute(
+                "UPDATE backups SET told = 1 WHERE begun_ms = ?1",
+                [i64::try_from(begun_ms).unwrap_or(i64::MAX)],
+            )
+            .map_err(failed)?;
+        Ok(())
     }
 
     fn execute(&self, statement: &str) -> Result<(), StoreError> {

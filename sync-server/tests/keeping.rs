@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::device::Device;
 use common::{Process, complaint, operated};
 use hearth_protocol::error::ErrorCode;
+use hearth_sync_server::SqliteStore;
 
 /// Bytes that stand nowhere else.
 fn canary(number: u8) -> Vec<u8> {
@@ -162,6 +163,42 @@ async fn a_backup_brings_back_what_was_stored_but_nothing_that_was_erased() {
         device.fetch(1).await,
         [Some(canary(0)), None, Some(canary(2)), Some(canary(7))]
     );
+}
+
+/// A device that is alone has nobody who confirms its snapshots: a backup does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_lets_what_was_replaced_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Process::start(&data, &[]);
+    let mut device = Device::new(10, &server);
+    device.open(server.listening, "").await.unwrap();
+    device.send(1, &canary(1));
+    let snapshot = device.snapshot(1, &canary(2));
+    device.resend(snapshot);
+    device.stored(2).await.unwrap();
+    let told = || {
+        let store = SqliteStore::open(&data, 0).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match store.newest_backup().unwrap() {
+                Some((begun_ms, true)) => return begun_ms,
+                _ => assert!(Instant::now() < deadline, "nobody looks for backups"),
+            }
+            std::thread::yield_now();
+        }
+    };
+    let started_ms = told();
+    let backup = folder.path().join("backup");
+    operated(&data, &["backup", backup.to_str().unwrap()]);
+    let begun_ms = told();
+    assert!(begun_ms > started_ms);
+    // The snapshot is younger than a day.
+    assert_eq!(device.fetch(1).await, [Some(canary(1)), Some(canary(2))]);
+    let store = SqliteStore::open(&data, 0).unwrap();
+    store.backup_begun(begun_ms + 2 * 24 * 3_600_000).unwrap();
+    told();
+    assert_eq!(device.fetch(1).await, [None, Some(canary(2))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use hearth_protocol::control::{
     ServerIdentity, Wrap, wraps_hash,
 };
 use hearth_protocol::envelope::{
-    Batch, Envelope, Fields, HeaderVersion, Item, Kind, Nothing, Run, Sealed, next_link, position_id,
+    Batch, Covers, Envelope, Fields, HeaderVersion, Item, Kind, Nothing, Run, Sealed, next_link, position_id,
 };
 use hearth_protocol::erasure::{Erase, Receipt, erased_root};
 use hearth_protocol::error::ErrorCode;
@@ -266,9 +266,19 @@ impl Device {
 
     /// The next envelope of the log, as a batch.
     pub(crate) fn write(&mut self, handle: u8, body: &[u8]) -> Vec<u8> {
+        self.write_as(Kind::Changes(Nothing {}), handle, body)
+    }
+
+    /// A snapshot of a handle that covers all of this log so far, as a batch.
+    pub(crate) fn snapshot(&mut self, handle: u8, body: &[u8]) -> Vec<u8> {
+        let upto = Map::new([(self.log, self.head.seq)]).unwrap();
+        self.write_as(Kind::Snapshot(Covers { upto }), handle, body)
+    }
+
+    fn write_as(&mut self, kind: Kind, handle: u8, body: &[u8]) -> Vec<u8> {
         let seq = self.head.seq + 1;
         let fields = Fields {
-            kind: Kind::Changes(Nothing {}),
+            kind,
             handle: Handle([handle; 16]),
             generation: 0,
             key: KeyRef([handle; 8]),

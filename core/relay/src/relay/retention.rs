@@ -138,42 +138,39 @@ impl<S: Store> Relay<S> {
         Ok(outcome?)
     }
 
-    /// The operator has made a backup. Covered bodies of accounts with one device may go now, if they were covered at
-    /// least a day ago: nobody else could have confirmed that the snapshot is good.
-    pub fn backup_made(&mut self, now_ms: u64) -> Result<(), StoreError> {
-        for account in self.account_ids()? {
-            if !self.load(&account)? || self.loaded(&account)?.control.members().count() > 1 {
-                continue;
+    /// The operator has made a backup, begun at `begun_ms`. Covered bodies of an account with one device may go now, if they
+    /// were covered at least a day before: nobody else could have confirmed that the snapshot is good.
+    pub fn backup_made(&mut self, account: &AccountId, begun_ms: u64) -> Result<(), StoreError> {
+        if !self.load(account)? || self.loaded(account)?.control.members().count() > 1 {
+            return Ok(());
+        }
+        let logs: Vec<(LogId, u32, u64)> = self
+            .loaded(account)?
+            .logs
+            .iter()
+            .map(|(log, row)| (*log, row.number, row.head.seq))
+            .collect();
+        let before_ms = begun_ms.saturating_sub(ALONE_MS);
+        self.rows.begin()?;
+        let mut outcome = Ok(());
+        for (log, number, last) in logs {
+            for snapshot in self.covering(account, number, last, before_ms)? {
+                let mut budget = MAX_BODIES;
+                outcome = outcome.and_then(|()| self.compact(account, &log, snapshot, &mut budget));
             }
-            let logs: Vec<(LogId, u32, u64)> = self
-                .loaded(&account)?
-                .logs
-                .iter()
-                .map(|(log, row)| (*log, row.number, row.head.seq))
-                .collect();
-            self.rows.begin()?;
-            let mut outcome = Ok(());
-            for (log, number, last) in logs {
-                let before_ms = now_ms.saturating_sub(ALONE_MS);
-                let snapshots = self.covering(&account, number, last, before_ms)?;
-                for snapshot in snapshots {
-                    let mut budget = MAX_BODIES;
-                    outcome = outcome.and_then(|()| self.compact(&account, &log, snapshot, &mut budget));
+        }
+        match outcome {
+            Ok(()) => self.rows.store.commit()?,
+            Err(fault) => {
+                self.rows.store.rollback()?;
+                self.accounts.remove(account);
+                if let Fault::Store(error) = fault {
+                    return Err(error);
                 }
             }
-            match outcome {
-                Ok(()) => self.rows.store.commit()?,
-                Err(fault) => {
-                    self.rows.store.rollback()?;
-                    self.accounts.remove(&account);
-                    if let Fault::Store(error) = fault {
-                        return Err(error);
-                    }
-                }
-            }
-            if !self.present.contains_key(&account) {
-                self.accounts.remove(&account);
-            }
+        }
+        if !self.present.contains_key(account) {
+            self.accounts.remove(account);
         }
         Ok(())
     }

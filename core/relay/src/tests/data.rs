@@ -384,9 +384,13 @@ fn alone_a_day_and_a_backup_let_covered_bodies_go() {
     world.batch(session, &batch);
     let used = |world: &mut World| world.relay.accounts().unwrap()[0].used_bytes;
     let before = used(&mut world);
-    world.relay.backup_made(world.now + 1_000).unwrap();
+    let account = one.account;
+    world.relay.backup_made(&account, world.now + 1_000).unwrap();
     assert_eq!(used(&mut world), before);
-    world.relay.backup_made(world.now + 25 * 3_600_000).unwrap();
+    world
+        .relay
+        .backup_made(&account, world.now + 25 * 3_600_000)
+        .unwrap();
     assert!(used(&mut world) < before);
 }
 
