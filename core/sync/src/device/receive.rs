@@ -40,7 +40,7 @@ impl Turn<'_> {
                 if self.stage() == Some(Stage::Open) && known {
                     self.take_run(run)
                 } else {
-                    self.hold(run, bytes.len());
+                    self.hold(run.log, bytes.to_vec());
                     Ok(())
                 }
             }
@@ -54,13 +54,14 @@ impl Turn<'_> {
     }
 
     /// Streams overtake each other: a run may come before its log's opening, the gate's answer, even the greeting's.
-    fn hold(&mut self, run: Run, bytes: usize) {
+    /// As bytes: decoded, a run of holes takes ten times as many.
+    fn hold(&mut self, log: LogId, bytes: Vec<u8>) {
         let Some(session) = self.session() else {
             return;
         };
-        if session.held_bytes + bytes <= MAX_HELD_BYTES {
-            session.held_bytes += bytes;
-            session.held.push_back(run);
+        if session.held_bytes + bytes.len() <= MAX_HELD_BYTES {
+            session.held_bytes += bytes.len();
+            session.held.push_back((log, bytes));
         } else {
             session.dropped = true;
         }
@@ -75,12 +76,11 @@ impl Turn<'_> {
         };
         let held = std::mem::take(&mut session.held);
         session.held_bytes = 0;
-        for run in held {
-            if self.d.logs.contains_key(&run.log) {
+        for (log, bytes) in held {
+            if !self.d.logs.contains_key(&log) {
+                self.hold(log, bytes);
+            } else if let Ok(Batch::Run(run)) = Batch::decode(&bytes) {
                 self.take_run(run)?;
-            } else {
-                let bytes = run.encode().len();
-                self.hold(run, bytes);
             }
         }
         Ok(())

@@ -19,6 +19,8 @@ use crate::secret::Secret;
 
 /// Keys that only envelopes carry are folded into the shards after this long, or with the next epoch.
 const FOLD_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Answers without any of the missing shards before the other side is said to have none.
+const MAX_IDLE_SHARDS: u32 = 4;
 
 fn record_key(handle: &Handle, generation: u32, reference: KeyRef) -> [u8; 28] {
     let mut key = [0; 28];
@@ -241,12 +243,12 @@ impl Turn<'_> {
     }
 
     pub(super) fn registry_part(&mut self, part: &RegistryPart) -> Result<(), DeviceError> {
-        let asked = self
-            .session()
-            .map_or(0, |session| std::mem::take(&mut session.shards_asked));
         let account = self.account();
         let id = part.table.id(&account);
+        let mut another = false;
         if let Some(session) = self.session() {
+            another = session.their_table != id;
+            session.shards_asked = 0;
             session.their_table = id;
             session.table_wanted = false;
         }
@@ -255,8 +257,14 @@ impl Turn<'_> {
         let after = self.missing_shards(&part.table.statement);
         // What didn't fit is asked for again, as long as something comes.
         let known = self.d.table_known.is_some_and(|(_, known)| known == id);
+        let nothing_came = !another && after.len() >= before.len();
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        session.shards_idle = if nothing_came { session.shards_idle + 1 } else { 0 };
+        let idle = session.shards_idle;
         if known && !after.is_empty() && self.d.keys.epoch(part.table.statement.epoch).is_some() {
-            if asked <= 1 || after.len() < before.len() || part.shards.is_empty() {
+            if idle < MAX_IDLE_SHARDS {
                 self.ask_shards(&after)?;
             } else {
                 self.notice(Notice::Tampered);

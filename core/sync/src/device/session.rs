@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hearth_protocol::codec::{Set, Wire};
 use hearth_protocol::control::ControlEntry;
-use hearth_protocol::envelope::Run;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
 use hearth_protocol::id::{Hash, InstanceToken, LogId, VerifyKey};
@@ -94,8 +93,8 @@ pub(super) struct Session {
     pub(super) unconfirmed: BTreeMap<LogId, (u64, usize)>,
     /// Logs whose opening the other side has.
     pub(super) opened: BTreeSet<LogId>,
-    /// Runs of logs that aren't open yet.
-    pub(super) held: VecDeque<Run>,
+    /// Batches with runs of logs that aren't open yet.
+    pub(super) held: VecDeque<(LogId, Vec<u8>)>,
     pub(super) held_bytes: usize,
     /// The erasures that the other side has beyond the cursor are still on their way.
     pub(super) erasures_due: bool,
@@ -138,6 +137,8 @@ pub(super) struct Session {
     /// The other side's table, and the shards of it that are missing.
     pub(super) their_table: Hash,
     pub(super) shards_asked: usize,
+    /// Answers one after the other that brought none of the shards that are missing.
+    pub(super) shards_idle: u32,
     pub(super) table_wanted: bool,
     pub(super) wraps_asked: bool,
     /// Statements that the other side refused, so that they aren't sent again and again.
@@ -218,6 +219,7 @@ impl Turn<'_> {
             issue_after: 0,
             their_table: Hash::ZERO,
             shards_asked: 0,
+            shards_idle: 0,
             table_wanted: false,
             wraps_asked: false,
             refused: BTreeSet::new(),

@@ -411,6 +411,9 @@ impl Turn<'_> {
                 heartbeat: peer.heartbeat,
             };
             self.disk.put(space::PEER, &device.0, &peer);
+            if self.d.session.as_ref().is_some_and(|session| session.complete) {
+                self.check_expected()?;
+            }
         }
         Ok(())
     }
@@ -511,36 +514,67 @@ impl Turn<'_> {
         if !self.all_applied() || self.d.account.member(&self.d.me).is_none() {
             return Ok(());
         }
-        let account = self.account();
         if expected.checkpoint != Hash::ZERO {
+            let account = self.account();
             let all: Vec<(Vec<u8>, Signed<Checkpoint>)> = self.disk.all(space::STATEMENT, &[CHECKPOINT])?;
             let found = all
                 .into_iter()
                 .map(|(_, checkpoint)| checkpoint)
                 .find(|checkpoint| checkpoint.id(&account) == expected.checkpoint);
-            // A newer one of the same device may have taken its place: then heartbeats compare.
-            if let Some(checkpoint) = found {
-                let statement = checkpoint.statement;
-                let mut fits = true;
-                for (log, head) in statement.frontier.iter() {
-                    let stored = self.d.logs.get(log).map_or(0, |state| state.stored.seq);
-                    fits &= stored >= head.seq
-                        && self.link_at(log, head.seq)?.is_none_or(|link| link == head.link);
-                }
-                if self.applied_vector()? == statement.frontier
-                    && self.d.erased.root() == statement.erased_root
-                {
-                    fits &= self.live_root()? == statement.live_root;
-                }
-                if !fits {
+            match found {
+                Some(checkpoint) if !self.fits(&checkpoint.statement)? => {
                     self.notice(Notice::Suspicion(Suspicion::Checkpoint));
                     return Ok(());
                 }
+                Some(_) => {}
+                // A newer one of the same device may have taken its place, or it is withheld: somebody who knows this
+                // device has to agree first, in the next heartbeat at the latest.
+                None if self.is_agreed_with()? => {}
+                None => return Ok(()),
             }
         }
         self.d.state.expected = None;
         self.notice(Notice::JoinComplete);
         Ok(())
+    }
+
+    /// Whether what a checkpoint vouches for is here.
+    fn fits(&self, checkpoint: &Checkpoint) -> Result<bool, DeviceError> {
+        for (log, head) in checkpoint.frontier.iter() {
+            let stored = self.d.logs.get(log).map_or(0, |state| state.stored.seq);
+            if stored < head.seq || self.link_at(log, head.seq)?.is_some_and(|link| link != head.link) {
+                return Ok(false);
+            }
+        }
+        if self.applied_vector()? == checkpoint.frontier && self.d.erased.root() == checkpoint.erased_root {
+            return Ok(self.live_root()? == checkpoint.live_root);
+        }
+        Ok(true)
+    }
+
+    /// Whether a heartbeat of a device that knows of this one's enrolment fits what is here.
+    fn is_agreed_with(&self) -> Result<bool, DeviceError> {
+        let account = self.account();
+        let enrolled = self.d.account.member(&self.d.me).map_or(0, |me| me.enrolled);
+        let since = usize::try_from(enrolled).unwrap_or(usize::MAX);
+        let known: BTreeSet<Hash> = self
+            .d
+            .history
+            .iter()
+            .skip(since)
+            .map(|entry| entry.id(&account))
+            .collect();
+        for (device, seen) in &self.d.peers {
+            if seen.verified == 0 || seen.verified < seen.at || self.d.account.member(device).is_none() {
+                continue;
+            }
+            if let Some(peer) = self.disk.get::<Peer>(space::PEER, &device.0)?
+                && known.contains(&peer.heartbeat.statement.control)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What is done from time to time while everything passes.
