@@ -194,7 +194,8 @@ impl World {
 
     /// Connects a node to the server, and keeps it connected.
     pub fn online(&mut self, node: usize) {
-        self.nodes[node].online = true;
+        let this = &mut self.nodes[node];
+        (this.online, this.call_at, this.closes) = (true, 0, 0);
     }
 
     pub fn offline(&mut self, node: usize) {

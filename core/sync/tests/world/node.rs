@@ -50,6 +50,9 @@ pub struct Node {
     pub(super) random: Seeded,
     /// What the node's clock is off by.
     pub skew: i64,
+    /// After a close it calls again only then, and later each time until something has come of it.
+    pub(super) call_at: u64,
+    pub(super) closes: u32,
     /// It is started again only from this event on.
     pub(super) down_until: u64,
     /// Somebody has put it away for good: neither started nor looked at any more.
@@ -72,9 +75,19 @@ impl Node {
             closed_by_relay: Vec::new(),
             random,
             skew: 0,
+            call_at: 0,
+            closes: 0,
             down_until: 0,
             retired: false,
         }
+    }
+}
+
+impl Node {
+    /// Somebody has closed the connection: calling at once wouldn't help.
+    pub(super) fn back_off(&mut self, now: u64) {
+        self.call_at = now + (100 << self.closes.min(9));
+        self.closes += 1;
     }
 }
 
@@ -214,6 +227,7 @@ impl World {
             Output::SendBatch { bytes, .. } => self.put_up(node, true, bytes),
             Output::Close(code) => {
                 this.closed.push(code);
+                this.back_off(self.now);
                 if let Some(session) = this.session.take()
                     && let Some(connection) = self.connections.remove(&session)
                 {
@@ -242,8 +256,10 @@ impl World {
                 if self.verbose {
                     println!("       node {node}: {notice:?}");
                 }
-                if notice == Notice::Revoked {
-                    this.online = false;
+                match notice {
+                    Notice::Revoked => this.online = false,
+                    Notice::UpToDate => this.closes = 0,
+                    _ => {}
                 }
                 this.notices.push(notice);
             }

@@ -27,7 +27,7 @@ impl World {
             if this.retired {
                 continue;
             }
-            if this.online && this.session.is_none() {
+            if this.online && this.session.is_none() && this.call_at <= self.now {
                 choices.push((0, node, none));
             }
             if self.has_own_input(node) {
@@ -102,7 +102,11 @@ impl World {
                 .nodes
                 .iter()
                 .filter(|node| !node.retired)
-                .filter_map(|node| node.wake)
+                .flat_map(|node| {
+                    let calls = node.online && node.session.is_none();
+                    [node.wake, calls.then_some(node.call_at)]
+                })
+                .flatten()
                 .chain(self.relays.iter().filter_map(Relay::wants_tick))
                 .min();
             match next {

@@ -112,7 +112,9 @@ impl World {
                 FromRelay::Close { to, code } => {
                     if let Some(connection) = self.connections.get_mut(&to) {
                         connection.down.ends = true;
-                        self.nodes[connection.node].closed_by_relay.push(code);
+                        let node = &mut self.nodes[connection.node];
+                        node.closed_by_relay.push(code);
+                        node.back_off(self.now);
                     }
                 }
             }
