@@ -42,6 +42,8 @@ use conversations::Conversations;
 pub use hearth_store::ImportReport;
 use memory::Idle;
 pub use memory::MemoryFormat;
+#[cfg(test)]
+pub(crate) use memory::follows;
 use store_thread::StoreThread;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;

@@ -40,8 +40,10 @@ pub enum Marked {
     Chat = 2,
     /// A turn is gone for good; its chat goes on in another document.
     Turn = 3,
-    /// A memory stays, though all that it was drawn from may be gone.
+    /// A memory stays, though all that it was drawn from may be gone; or a turn stays, though a memory drawn from it goes.
     Kept = 4,
+    /// What says the same as a memory goes with it: a device that has more of it than the author knew takes that too.
+    Alike = 5,
 }
 
 /// Stands beside the handles of an erasure and tells devices, and nobody else, which *things* are meant: the first 16 bytes

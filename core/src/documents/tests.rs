@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hearth_protocol::erasure::{Marked, mark};
 use hearth_protocol::id::{Handle, LogId};
 use hearth_store::{
     ChatId, DEVICE_SETTINGS, ErasePlan, ErasureOrder, MemoryChange, MemoryId, MemoryKind, MemoryOrigin,
@@ -394,6 +395,7 @@ fn erasing_reaches_what_the_other_did_offline() {
         memories: vec![gone],
         turns: vec![secret],
         chats: Vec::new(),
+        ..ErasePlan::default()
     };
     one.store.erase(&plan, 50).unwrap();
     let order = |device: &mut Device, handles: Vec<Handle>| {
@@ -401,6 +403,7 @@ fn erasing_reaches_what_the_other_did_offline() {
             erasures: vec![ErasureOrder {
                 erase: [1; 32],
                 handles,
+                also: ErasePlan::default(),
             }],
             ..SyncBatch::default()
         };
@@ -479,4 +482,122 @@ fn every_setting_is_in_one_list() {
         assert_eq!(said.get(field), Some(&1), "{field}");
     }
     assert_eq!(said.len(), fields.len());
+}
+
+/// What the one who erased couldn't know of goes too: what another device stored and said offline.
+#[test]
+fn what_says_the_same_elsewhere_goes_with_an_order() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let chat = one.chat();
+    let source = one.say(chat, "my safe says secretcanary");
+    let gone = one.remember(
+        "The safe says secretcanary",
+        vec![SourceTurn {
+            chat,
+            message: source,
+        }],
+    );
+    let stays = one.remember("The door is plaincanary", Vec::new());
+    settle(&mut one, &mut other);
+
+    let own = other.chat();
+    let asked = other.say(own, "it says secretcanary, keep that");
+    let twin = other.remember(
+        "the safe says secretcanary.",
+        vec![SourceTurn {
+            chat: own,
+            message: asked,
+        }],
+    );
+    let mut answer = |text: &str, used: MemoryId| {
+        let new = NewMessage {
+            chat: own,
+            parent: other.store.chat(own).unwrap().head,
+            role: Role::Assistant,
+            text: text.into(),
+            reasoning: String::new(),
+            status: MessageStatus::Complete,
+            created_at_ms: 40,
+            model: None,
+            metadata: json!({"memory": {"recalled": [used.to_string()]}}),
+        };
+        other.store.append_message(new).unwrap().id
+    };
+    let repeats = answer("Your safe says secretcanary.", gone);
+    let silent = answer("There is such a thing.", gone);
+    let elsewhere = answer("The door is plaincanary.", stays);
+
+    let erase = |plan: &ErasePlan, one: &mut Device, other: &mut Device| {
+        one.store.erase(plan, 50).unwrap();
+        let handles = one.store.outgoing_erasures(usize::MAX).unwrap();
+        let also = crate::engine::follows(&other.store, &handles).unwrap();
+        let order = ErasureOrder {
+            erase: [1; 32],
+            handles,
+            also,
+        };
+        let batch = SyncBatch {
+            erasures: vec![order],
+            ..SyncBatch::default()
+        };
+        other.store.sync_write(&batch, 60).unwrap().erasures.remove(0)
+    };
+    let scope = hearth_store::EraseScope::Items {
+        memories: vec![gone],
+        turns: Vec::new(),
+    };
+    // The person keeps the turn that it was drawn from.
+    let plan = ErasePlan {
+        turns: Vec::new(),
+        kept_turns: vec![source],
+        ..one.store.plan_erasure(&scope).unwrap().plan()
+    };
+    assert_eq!(plan.alike, [gone]);
+    let done = erase(&plan, &mut one, &mut other);
+    for id in [gone, twin] {
+        assert!(other.store.memory(id).is_err());
+    }
+    let said = |id| other.store.message(id).unwrap().text;
+    assert_eq!((said(asked), said(repeats)), (String::new(), String::new()));
+    assert_eq!(said(silent), "There is such a thing.");
+    assert_eq!(said(elsewhere), "The door is plaincanary.");
+    assert_eq!(said(source), "my safe says secretcanary");
+    assert!(other.store.memory(stays).is_ok());
+    let ordered = |what, id: &[u8; 16]| done.more.contains(&mark(what, id));
+    assert!(ordered(Marked::Memory, twin.as_bytes()) && ordered(Marked::Turn, repeats.as_bytes()));
+}
+
+/// A chat that goes takes what came from it alone, not what says the same and came from elsewhere.
+#[test]
+fn a_chat_that_goes_elsewhere_takes_no_twins() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let chat = one.chat();
+    let source = one.say(chat, "my safe says secretcanary");
+    let gone = one.remember(
+        "The safe says secretcanary",
+        vec![SourceTurn {
+            chat,
+            message: source,
+        }],
+    );
+    settle(&mut one, &mut other);
+    let twin = other.remember("The safe says secretcanary", Vec::new());
+    let scope = hearth_store::EraseScope::Chats(vec![chat]);
+    let plan = one.store.plan_erasure(&scope).unwrap().plan();
+    assert_eq!(plan.memories, [gone]);
+    one.store.erase(&plan, 50).unwrap();
+    let handles = one.store.outgoing_erasures(usize::MAX).unwrap();
+    let also = crate::engine::follows(&other.store, &handles).unwrap();
+    assert_eq!(also, ErasePlan::default());
+    let order = ErasureOrder {
+        erase: [1; 32],
+        handles,
+        also,
+    };
+    let batch = SyncBatch {
+        erasures: vec![order],
+        ..SyncBatch::default()
+    };
+    other.store.sync_write(&batch, 60).unwrap();
+    assert!(other.store.memory(gone).is_err() && other.store.memory(twin).is_ok());
 }

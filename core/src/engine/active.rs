@@ -17,7 +17,8 @@ pub(super) struct ActiveReplies {
 #[derive(Debug, Default)]
 struct State {
     chats: HashMap<ChatId, Active>,
-    held: bool,
+    /// How many hold answers back.
+    held: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ pub(super) struct Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        self.replies.lock().held = false;
+        self.replies.lock().held -= 1;
     }
 }
 
@@ -50,19 +51,35 @@ impl ActiveReplies {
     /// Lets no answer begin while [`Quiet`] is held. Errors: [`EngineError::Busy`] while one is being written.
     pub(super) fn hold(&self) -> Result<Quiet, EngineError> {
         let mut state = self.lock();
-        if state.held || !state.chats.is_empty() {
+        if state.held > 0 || !state.chats.is_empty() {
             return Err(EngineError::Busy);
         }
-        state.held = true;
+        state.held = 1;
         Ok(Quiet {
             replies: self.clone(),
         })
     }
 
+    /// Ends every answer that is being written, waits until they are stored, and lets none begin while [`Quiet`] is held.
+    pub(super) async fn silence(&self) -> Quiet {
+        let running: Vec<Active> = {
+            let mut state = self.lock();
+            state.held += 1;
+            state.chats.values().cloned().collect()
+        };
+        let quiet = Quiet {
+            replies: self.clone(),
+        };
+        for active in running {
+            end(Some(active)).await;
+        }
+        quiet
+    }
+
     /// Begins an answer that `cancel` ends. Errors: [`EngineError::Busy`].
     pub(super) fn begin(&self, chat: ChatId, cancel: CancellationToken) -> Result<Answering, EngineError> {
         let mut state = self.lock();
-        if state.held {
+        if state.held > 0 {
             return Err(EngineError::Busy);
         }
         match state.chats.entry(chat) {

@@ -60,6 +60,7 @@ use crate::types::{
     MemoryListed,
 };
 pub(super) use commands::{ANSWERED_BY, Command, Remembering, command};
+pub(crate) use erase::follows;
 pub(super) use idle::{Idle, run as run_idle};
 use keep::{Judged, Kept, NewFact, Vector};
 pub(super) use mine::forget_chat;

@@ -175,7 +175,7 @@ impl Engine {
     /// How sync stands.
     pub async fn sync_status(&self) -> Result<SyncStatus> {
         match self.running() {
-            Ok(running) => running.ask(Command::Status).await,
+            Ok(running) => running.ask(Command::Status).await?,
             Err(EngineError::NotFound { .. }) => Ok(view::without_account()),
             Err(error) => Err(error),
         }
@@ -205,7 +205,7 @@ impl Engine {
     /// At the end of a short command: what it changed goes out, if that takes but a moment.
     pub async fn sync_before_leaving(&self, limit: Duration) {
         let Ok(running) = self.running() else { return };
-        let Ok(status) = running.ask(Command::Status).await else {
+        let Ok(Ok(status)) = running.ask(Command::Status).await else {
             return;
         };
         if status.changed_here + status.unsealed + status.unconfirmed + status.unsent > 0 {
@@ -267,7 +267,7 @@ impl Engine {
     pub async fn rotate_keys(&self) -> Result<SyncStatus> {
         let running = self.running()?;
         self.online(&running).await?;
-        let before = running.ask(Command::Status).await?.epoch;
+        let before = running.ask(Command::Status).await??.epoch;
         running.step(Input::Rotate).await?;
         match running.wait_for(PATIENCE, |status| status.epoch > before).await? {
             (status, true) => Ok(status),

@@ -38,6 +38,15 @@ pub struct ErasePlan {
     /// Chats, whole.
     #[serde(default)]
     pub chats: Vec<ChatId>,
+    /// Those of the memories of which everything goes that says the same, on other devices too.
+    #[serde(default)]
+    pub alike: Vec<MemoryId>,
+    /// Memories that the person keeps, though they would go with the others.
+    #[serde(default)]
+    pub kept_memories: Vec<MemoryId>,
+    /// Turns that the person keeps, though they would go with a memory.
+    #[serde(default)]
+    pub kept_turns: Vec<MessageId>,
 }
 
 /// How much an erasure removed.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use hearth_protocol::id::Handle;
 use hearth_store as store;
 use hearth_store::{
     EraseMore, Filter, Index, MemoryReason, RowKey, RowSource, Store, StoreError, TextQuery, TurnReason,
@@ -61,11 +62,11 @@ impl Engine {
             .run(move |store| {
                 let take = params.take_memories.into_iter().map(Into::into).collect();
                 let mut preview = preview(store, &scope, take)?;
-                let keep: HashSet<MemoryId> = params.keep_memories.into_iter().collect();
+                let keep: HashSet<MemoryId> = params.keep_memories.iter().copied().collect();
                 for memory in &mut preview.memories {
                     memory.ticked &= !keep.contains(&memory.id.into());
                 }
-                let keep: HashSet<MessageId> = params.keep_turns.into_iter().collect();
+                let keep: HashSet<MessageId> = params.keep_turns.iter().copied().collect();
                 for turn in &mut preview.turns {
                     turn.ticked &= !keep.contains(&turn.message.into());
                 }
@@ -76,7 +77,12 @@ impl Engine {
                 if let Some(seen) = &params.seen {
                     check_seen(&preview, seen)?;
                 }
-                let receipt = store.erase(&preview.plan(), now_ms)?;
+                let plan = store::ErasePlan {
+                    kept_memories: params.keep_memories.into_iter().map(Into::into).collect(),
+                    kept_turns: params.keep_turns.into_iter().map(Into::into).collect(),
+                    ..preview.plan()
+                };
+                let receipt = store.erase(&plan, now_ms)?;
                 for chat in &receipt.chats {
                     mine::forget_chat(store, *chat)?;
                 }
@@ -130,6 +136,45 @@ fn preview(
         return Ok(first);
     }
     store.plan_erasure_with(scope, &more)
+}
+
+/// What another device's order takes here besides what it names, because its author couldn't know of it: memories that say
+/// the same, older versions, what they were drawn from, and answers that repeat them. What the person keeps stays.
+pub(crate) fn follows(store: &Store, handles: &[Handle]) -> Result<store::ErasePlan, StoreError> {
+    let named = store.named_by_order(handles)?;
+    if named.memories.is_empty() && named.turns.is_empty() {
+        return Ok(store::ErasePlan::default());
+    }
+    let scope = store::EraseScope::Items {
+        memories: named.alike.clone(),
+        turns: named.turns.clone(),
+    };
+    let mut all = preview(store, &scope, Vec::new())?;
+    let mut others = store::ErasePreview::default();
+    for id in &named.memories {
+        if all.memories.iter().all(|part| part.id != *id) {
+            let memory = store.memory(*id)?;
+            others.memories.push(store::EraseMemory {
+                id: *id,
+                state: memory.status.state(),
+                text: memory.text,
+                kind: memory.kind,
+                reason: MemoryReason::Asked,
+                ticked: true,
+            });
+        }
+    }
+    // As when chats go: of these, only the answers that repeat them.
+    let answers = answers_repeating(store, &others)?;
+    all.memories.retain(|part| !named.memories.contains(&part.id));
+    let mut plan = all.plan();
+    plan.turns.extend(answers);
+    plan.turns.retain(|id| !named.turns.contains(id));
+    plan.turns.sort_unstable();
+    plan.turns.dedup();
+    plan.alike.clear();
+    store.spare_kept(handles, &mut plan)?;
+    Ok(plan)
 }
 
 /// Answers that drew on a memory that goes and have one of its telling words, or that offered to erase a turn that goes.

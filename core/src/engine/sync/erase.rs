@@ -55,7 +55,7 @@ impl Engine {
         }
         let before: BTreeSet<String> = running
             .ask(Command::Status)
-            .await?
+            .await??
             .erasures
             .into_iter()
             .map(|erasure| erasure.erasure)
@@ -63,7 +63,7 @@ impl Engine {
         let receipt = self.erase(params).await?;
         running.ask(Command::Nudge).await??;
         let _ = events.send(EraseEverywhereEvent::Ordered).await;
-        let status = running.ask(Command::Status).await?;
+        let status = running.ask(Command::Status).await??;
         let erasures = status
             .erasures
             .into_iter()

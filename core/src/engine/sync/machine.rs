@@ -20,6 +20,7 @@ use hearth_sync::device::{
     Notice, Output,
 };
 
+use super::super::memory::follows;
 use crate::documents::{Arrived, DocumentsError, Incoming, Snapshot, publications, snapshot, united};
 use crate::error::EngineError;
 
@@ -420,6 +421,7 @@ impl Machine {
                 } => take(store, &mut incoming, &mut batch, (handle, log), kind, content)?,
                 Output::EraseNow { erase, handles } => batch.erasures.push(ErasureOrder {
                     erase: erase.0,
+                    also: follows(store, &handles)?,
                     handles,
                 }),
                 Output::Keychain(keys) => batch.records.push(own_keys(&keys.encode())),

@@ -282,7 +282,7 @@ impl Engine {
         let (_desk, mut answers) = self.take_desk()?;
         let code = parse_code(&code)?;
         self.online(&running).await?;
-        let status = running.ask(Command::Status).await?;
+        let status = running.ask(Command::Status).await??;
         let endpoint: Endpoint = status
             .server
             .unwrap_or_default()
@@ -312,7 +312,7 @@ impl Engine {
         mailbox.close().await;
         enrolled?;
         let device = admitted.device.device_id().to_string();
-        let status = running.ask(Command::Status).await?;
+        let status = running.ask(Command::Status).await??;
         status
             .devices
             .into_iter()

@@ -31,7 +31,7 @@ const NOTICES: usize = 256;
 /// Something that the task is asked for.
 pub(super) enum Command {
     /// How it stands.
-    Status(oneshot::Sender<SyncStatus>),
+    Status(oneshot::Sender<Result<SyncStatus>>),
     /// One input of the machine, as an order of the person's.
     Step(Box<Input>, oneshot::Sender<Result<()>>),
     /// Hands over what changed, calls the server now if it isn't connected.
@@ -88,7 +88,7 @@ impl Running {
         let end = tokio::time::Instant::now() + limit;
         loop {
             ticks.mark_unchanged();
-            let status = self.ask(Command::Status).await?;
+            let status = self.ask(Command::Status).await??;
             if ready(&status) {
                 return Ok((status, true));
             }
@@ -435,6 +435,8 @@ impl Worker {
             Ok(effects) => effects,
             Err(planned) => {
                 let engine = self.engine().ok_or(EngineError::Stopped)?;
+                // An answer may draw on what goes. It ends here and is stored, so that what of it repeats that goes too.
+                let _quiet = engine.inner.active.silence().await;
                 // Nothing is drawn from chats while something of them is erased.
                 let _only = engine.inner.idle.until_stopped().await;
                 self.with_machine(move |machine, store| machine.finish(store, planned, now_ms))
@@ -557,8 +559,11 @@ impl Worker {
             return self.set_state(SyncState::Offline);
         };
         let device = &machine.device;
-        let link = device.status(time(self.now_ms())).link;
-        self.set_state(view::state(link, device.account().server().is_some(), self.ended));
+        self.set_state(view::state(
+            device.link(),
+            device.account().server().is_some(),
+            self.ended,
+        ));
     }
 
     fn set_state(&mut self, state: SyncState) {
@@ -573,17 +578,18 @@ impl Worker {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Status(answer) => {
-                if self.machine.is_none() {
-                    let _ = self.hand_over().await;
-                }
-                if let Some(mut status) = self.status() {
+                if self.machine.is_none()
+                    && let Err(error) = self.hand_over().await
+                {
+                    let _ = answer.send(Err(error));
+                } else if let Some(mut status) = self.status() {
                     if let Ok((waiting, names)) =
                         self.store.run(|store| Ok((waiting(store)?, names(store)?))).await
                     {
                         status.changed_here = waiting;
                         view::name_devices(&mut status.devices, &names);
                     }
-                    let _ = answer.send(status);
+                    let _ = answer.send(Ok(status));
                 }
             }
             Command::Step(input, answer) => {

@@ -158,6 +158,14 @@ impl ErasePreview {
                 .filter(|part| part.ticked)
                 .map(|part| part.id)
                 .collect(),
+            // Where whole chats go, what says the same elsewhere stays.
+            alike: self
+                .memories
+                .iter()
+                .filter(|part| self.chats.is_empty() && part.ticked && part.reason == MemoryReason::Asked)
+                .map(|part| part.id)
+                .collect(),
+            ..ErasePlan::default()
         }
     }
 }

@@ -22,7 +22,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, json};
 
 use super::content::setting;
-use super::{ErasureDone, SettingsGroup, SyncItem, SyncKind, capture, running};
+use super::{ErasureDone, ErasureOrder, SettingsGroup, SyncItem, SyncKind, capture, running};
 use crate::erasure::{
     EraseCounts, ErasePlan, ErasedKind, is_erased, note_unsettled, remove_chat, remove_memories, run_plan,
 };
@@ -216,9 +216,12 @@ impl Leaving {
         }
         items.extend(plan.chats.iter().map(|id| SyncItem::chat(*id)));
         if author == Author::Person {
-            for id in kept(connection, plan)? {
+            for id in kept(connection, plan)?.iter().chain(&plan.kept_memories) {
                 marks.insert(mark(Marked::Kept, id.as_bytes()));
             }
+            let kept_turns = plan.kept_turns.iter();
+            marks.extend(kept_turns.map(|id| mark(Marked::Kept, id.as_bytes())));
+            marks.extend(plan.alike.iter().map(|id| mark(Marked::Alike, id.as_bytes())));
         }
         marks.extend(plan.chats.iter().map(|id| mark(Marked::Chat, id.as_bytes())));
         marks.extend(plan.turns.iter().map(|id| mark(Marked::Turn, id.as_bytes())));
@@ -275,13 +278,74 @@ struct Meaning {
     documents: Vec<(Handle, SyncItem)>,
 }
 
-/// Carries out another device's order. Ids of it that are known already change nothing.
+/// The things of a plan that are here, of those that an order names by their marks.
+pub(super) fn named(connection: &Connection, handles: &[Handle]) -> Result<ErasePlan, StoreError> {
+    let marks: BTreeSet<Handle> = handles.iter().copied().collect();
+    let mut plan = ErasePlan::default();
+    resolve(connection, &marks, &mut plan)?;
+    let here = |sql: &str, id: &[u8; 16]| -> Result<bool, StoreError> {
+        Ok(connection
+            .prepare_cached(sql)?
+            .query_row([id], |row| row.get(0))?)
+    };
+    let mut found = ErasePlan::default();
+    for id in plan.memories {
+        if here(
+            "SELECT EXISTS (SELECT 1 FROM memory WHERE id = ?1)",
+            id.as_bytes(),
+        )? {
+            if marks.contains(&mark(Marked::Alike, id.as_bytes())) {
+                found.alike.push(id);
+            }
+            found.memories.push(id);
+        }
+    }
+    for id in plan.turns {
+        if here(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE id = ?1)",
+            id.as_bytes(),
+        )? {
+            found.turns.push(id);
+        }
+    }
+    Ok(found)
+}
+
+/// Takes from a plan what is to stay by the person's word, now or earlier.
+pub(super) fn spare(
+    connection: &Connection,
+    handles: &[Handle],
+    plan: &mut ErasePlan,
+) -> Result<(), StoreError> {
+    let marks: BTreeSet<Handle> = handles.iter().copied().collect();
+    let stays = |id: &[u8; 16]| -> Result<bool, StoreError> {
+        let mark = mark(Marked::Kept, id);
+        Ok(marks.contains(&mark) || is_ordered(connection, &mark)?)
+    };
+    let mut kept = Vec::new();
+    for id in &plan.memories {
+        if stays(id.as_bytes())? {
+            kept.push(*id);
+        }
+    }
+    plan.memories.retain(|id| !kept.contains(id));
+    let mut kept = Vec::new();
+    for id in &plan.turns {
+        if stays(id.as_bytes())? {
+            kept.push(*id);
+        }
+    }
+    plan.turns.retain(|id| !kept.contains(id));
+    Ok(())
+}
+
+/// Carries out another device's order, and what follows from it here. Ids that are known already change nothing.
 pub(super) fn carry_out(
     connection: &Connection,
-    erase: [u8; 32],
-    handles: &[Handle],
+    order: &ErasureOrder,
     now_ms: i64,
 ) -> Result<ErasureDone, StoreError> {
+    let ErasureOrder { erase, handles, also } = order;
     let ordered_before: i64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM sync_outgoing_erasure")?
         .query_row([], |row| row.get(0))?;
@@ -289,7 +353,7 @@ pub(super) fn carry_out(
         note(connection, handle)?;
         drop_pieces(connection, handle)?;
     }
-    let meaning = meaning(connection, handles)?;
+    let mut meaning = meaning(connection, handles)?;
     for (handle, _) in &meaning.documents {
         drop_document(connection, handle)?;
     }
@@ -308,6 +372,13 @@ pub(super) fn carry_out(
             quiet.push(item);
         }
     }
+    // What follows here alone is ordered of the others: that is `more`.
+    let ordered: BTreeSet<MemoryId> = meaning.plan.memories.iter().copied().collect();
+    let new = also.memories.iter().filter(|id| !ordered.contains(*id));
+    meaning.plan.memories.extend(new);
+    let ordered: BTreeSet<MessageId> = meaning.plan.turns.iter().copied().collect();
+    let new = also.turns.iter().filter(|id| !ordered.contains(*id));
+    meaning.plan.turns.extend(new);
     let mut counts = EraseCounts::default();
     let mut rebuild = Vec::new();
     for item in &meaning.loose {
@@ -349,7 +420,7 @@ pub(super) fn carry_out(
     });
     journal.extend_from_slice(steps.to_string().as_bytes());
     Ok(ErasureDone {
-        erase,
+        erase: *erase,
         journal: sha256(&journal).0,
         more,
         rebuild,

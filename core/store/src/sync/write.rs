@@ -3,7 +3,7 @@
 use hearth_protocol::id::{Handle, LogId};
 
 use super::{SyncContent, SyncDocument, SyncItem, apply, capture, erase, journal};
-use crate::erasure::{EraseReceipt, note_unsettled};
+use crate::erasure::{ErasePlan, EraseReceipt, note_unsettled};
 use crate::error::StoreError;
 use crate::id::{ChatId, MemoryId};
 use crate::store::Store;
@@ -50,6 +50,8 @@ pub struct ErasureOrder {
     pub erase: [u8; 32],
     /// Handles and marks.
     pub handles: Vec<Handle>,
+    /// Memories and turns here that go with it, though its author didn't know of them. They are [`ErasureDone::more`].
+    pub also: ErasePlan,
 }
 
 /// Everything that a step writes.
@@ -126,7 +128,7 @@ impl Store {
         let mut transaction = self.transaction()?;
         let forgotten = journal::write(&transaction, &batch.records)?;
         for order in &batch.erasures {
-            let done = erase::carry_out(&transaction, order.erase, &order.handles, now_ms)?;
+            let done = erase::carry_out(&transaction, order, now_ms)?;
             report.erasures.push(done);
         }
         for piece in &batch.pieces {
@@ -220,6 +222,17 @@ impl Store {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What an order names that is here: memories and turns; of the memories apart those of which everything goes that says
+    /// the same.
+    pub fn named_by_order(&self, handles: &[Handle]) -> Result<ErasePlan, StoreError> {
+        erase::named(&self.connection, handles)
+    }
+
+    /// Takes from a plan that follows from an order what the person keeps.
+    pub fn spare_kept(&self, handles: &[Handle], plan: &mut ErasePlan) -> Result<(), StoreError> {
+        erase::spare(&self.connection, handles, plan)
     }
 
     /// Whether a handle is erased for ever.

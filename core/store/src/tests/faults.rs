@@ -209,6 +209,7 @@ impl Base {
                     } else {
                         Vec::new()
                     },
+                    ..ErasePlan::default()
                 })
             }
         }

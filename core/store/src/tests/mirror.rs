@@ -178,6 +178,7 @@ fn run(store: &mut Store, op: &Op, now_ms: i64) -> Result<(), StoreError> {
                     .into_iter()
                     .collect(),
                 chats: Vec::new(),
+                ..ErasePlan::default()
             };
             store.erase(&plan, now_ms).map(|_| ())
         }

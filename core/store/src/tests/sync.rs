@@ -103,6 +103,7 @@ impl Device {
         let order = ErasureOrder {
             erase: [9; 32],
             handles: handles.to_vec(),
+            also: crate::ErasePlan::default(),
         };
         let batch = SyncBatch {
             erasures: vec![order],

@@ -109,9 +109,9 @@ pub struct Status {
 }
 
 impl Device {
-    /// Everything at a glance.
-    pub fn status(&self, now_ms: u64) -> Status {
-        let link = match &self.session {
+    /// How far the connection is.
+    pub fn link(&self) -> Link {
+        match &self.session {
             None => Link::Offline,
             Some(session) => match session.stage {
                 Stage::Opening | Stage::Greeting | Stage::Control => Link::Greeting,
@@ -119,7 +119,11 @@ impl Device {
                 Stage::Open if session.complete => Link::Live,
                 Stage::Open => Link::Catching,
             },
-        };
+        }
+    }
+
+    /// Everything at a glance. Looks at every erasure.
+    pub fn status(&self, now_ms: u64) -> Status {
         let mut documents: Vec<_> = self.outbox.values().map(|(handle, _)| *handle).collect();
         documents.sort_unstable();
         documents.dedup();
@@ -129,7 +133,7 @@ impl Device {
             .and_then(|log| self.logs.get(&log))
             .map_or(0, |log| log.stored.seq.saturating_sub(log.safe));
         Status {
-            link,
+            link: self.link(),
             at_server: self
                 .session
                 .as_ref()

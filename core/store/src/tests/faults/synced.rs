@@ -96,6 +96,7 @@ impl Base {
                     erasures: vec![ErasureOrder {
                         erase: [7; 32],
                         handles,
+                        also: ErasePlan::default(),
                     }],
                     records: vec![record(3, None), record(50, Some(b"erasing"))],
                     ..SyncBatch::default()
@@ -109,6 +110,7 @@ impl Base {
                     .map(|_| self.messages[random.below(48)].1)
                     .collect(),
                 chats: (0..random.below(2)).map(|_| self.chats[chat]).collect(),
+                ..ErasePlan::default()
             }),
         }
     }

@@ -407,6 +407,7 @@ fn an_order_is_settled_when_the_log_is_empty_and_not_before() {
     let order = crate::ErasureOrder {
         erase: [9; 32],
         handles: vec![sent[0].document.handle],
+        also: ErasePlan::default(),
     };
     let batch = SyncBatch {
         erasures: vec![order],
