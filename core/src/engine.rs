@@ -43,7 +43,7 @@ pub use hearth_store::ImportReport;
 use memory::Idle;
 pub use memory::MemoryFormat;
 #[cfg(test)]
-pub(crate) use memory::follows;
+pub(crate) use memory::{follows, settle};
 use store_thread::StoreThread;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;

@@ -601,3 +601,52 @@ fn a_chat_that_goes_elsewhere_takes_no_twins() {
     other.store.sync_write(&batch, 60).unwrap();
     assert!(other.store.memory(gone).is_err() && other.store.memory(twin).is_ok());
 }
+
+/// What each of two devices says of its memories, once both have what the other has and have compared it.
+fn compared(one: &mut Device, other: &mut Device) -> Vec<(String, MemoryStatus, usize)> {
+    let hear = |to: &mut Device, sent: &Sent| {
+        for id in to.take(sent).new_memories {
+            crate::engine::settle(&mut to.store, id, 70).unwrap();
+        }
+    };
+    // What a comparison changes the other device hears of: that must come to an end.
+    for _ in 0..4 {
+        let (mine, yours) = (one.publish(), other.publish());
+        hear(other, &mine);
+        hear(one, &yours);
+    }
+    assert!(one.publish().is_empty() && other.publish().is_empty());
+    let says = |device: &Device| {
+        let mut all = device.store.memories(&MemoryQuery::default()).unwrap();
+        all.sort_by_key(|memory| memory.id);
+        all.into_iter()
+            .map(|memory| (memory.text, memory.status, memory.sources.len()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(says(one), says(other));
+    says(one)
+}
+
+#[test]
+fn one_fact_stored_on_two_devices_becomes_one() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    for device in [&mut one, &mut other] {
+        let chat = device.chat();
+        let message = device.say(chat, "I live in Oslo");
+        device.remember("The user lives in Oslo", vec![SourceTurn { chat, message }]);
+    }
+    let all = compared(&mut one, &mut other);
+    let active: Vec<_> = all.iter().filter(|part| part.1 == MemoryStatus::Active).collect();
+    assert_eq!(active.len(), 1, "{all:?}");
+    assert_eq!(active[0].2, 2, "it has the sources of both: {all:?}");
+}
+
+#[test]
+fn what_contradicts_on_two_devices_is_settled_alike() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    one.remember("The user lives in Oslo", Vec::new());
+    other.remember("The user lives in Bergen", Vec::new());
+    let all = compared(&mut one, &mut other);
+    let active = all.iter().filter(|part| part.1 == MemoryStatus::Active);
+    assert_eq!(active.count(), 1, "{all:?}");
+}

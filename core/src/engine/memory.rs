@@ -63,6 +63,8 @@ pub(super) use commands::{ANSWERED_BY, Command, Remembering, command};
 pub(crate) use erase::follows;
 pub(super) use idle::{Idle, run as run_idle};
 use keep::{Judged, Kept, NewFact, Vector};
+#[cfg(test)]
+pub(crate) use merged::settle;
 pub(super) use mine::forget_chat;
 pub use transfer::MemoryFormat;
 pub(super) use turn::{Told, TurnMemory};

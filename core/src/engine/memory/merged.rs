@@ -9,8 +9,10 @@ use super::super::{Engine, Result};
 use super::{convert, keep};
 use crate::memory::compare::{self, Action, Candidate, Statement};
 
-/// So many of what arrives at once are compared; what comes in larger numbers is a history, not news.
-const MOST: usize = 64;
+/// So many of what arrives are compared in one go on the database's thread: others wait there.
+const AT_ONCE: usize = 64;
+/// So many of what arrives at once are compared at all; what comes in larger numbers is a history, not news.
+const MOST: usize = 4096;
 
 impl Engine {
     /// Compares memories that have just arrived with those that were here: of two that say the same the one with the lower
@@ -18,20 +20,20 @@ impl Engine {
     /// device's own. By words alone: vectors of what has arrived are made later, in idle time.
     pub(in crate::engine) async fn compare_arrived(&self, arrived: Vec<MemoryId>) -> Result<()> {
         let now_ms = self.now_ms();
-        self.inner
-            .chats
-            .store()
-            .run(move |store| {
-                for id in arrived.into_iter().take(MOST) {
-                    settle(store, id, now_ms)?;
-                }
-                Ok(())
-            })
-            .await
+        for some in arrived[..arrived.len().min(MOST)].chunks(AT_ONCE) {
+            let some = some.to_vec();
+            self.inner
+                .chats
+                .store()
+                .run(move |store| some.into_iter().try_for_each(|id| settle(store, id, now_ms)))
+                .await?;
+        }
+        Ok(())
     }
 }
 
-fn settle(store: &mut Store, id: MemoryId, now_ms: i64) -> std::result::Result<(), StoreError> {
+/// Compares one that has arrived with the others.
+pub(crate) fn settle(store: &mut Store, id: MemoryId, now_ms: i64) -> std::result::Result<(), StoreError> {
     let Some(memory) = convert::here(store.memory(id))? else {
         return Ok(());
     };
