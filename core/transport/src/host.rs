@@ -20,6 +20,8 @@ use crate::connection::{Connection, Event, Sender};
 
 /// Inputs that are handed over together, at most.
 const GROUP_INPUTS: usize = 512;
+/// Inputs of one session that wait for the relay: what others send then waits for no more of it than this.
+const SESSION_INPUTS: usize = 32;
 /// Bytes of inputs that wait for the relay, over all sessions.
 const WAITING_BYTES: usize = 64 << 20;
 /// Bytes of outputs after which a group ends, so that they don't pile up before they are durable.
@@ -156,14 +158,17 @@ enum Command<M> {
         exporter: [u8; 32],
         session_end: SessionEnd,
     },
-    Frame(SessionId, Vec<u8>, OwnedSemaphorePermit),
-    Batch(SessionId, Vec<u8>, OwnedSemaphorePermit),
+    Frame(SessionId, Vec<u8>, Place),
+    Batch(SessionId, Vec<u8>, Place),
     Drained(SessionId),
     Closed(SessionId),
     Tick,
     Run(Work<M>),
     Stop(oneshot::Sender<()>),
 }
+
+/// Room for an input, among all that wait and among its session's.
+type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// Where a session's outputs go.
 #[derive(Debug, Clone)]
@@ -259,6 +264,7 @@ impl<M: Machine> Host<M> {
         };
         let lifetime = tokio::time::sleep(STRANGER);
         tokio::pin!(lifetime);
+        let inputs = Arc::new(Semaphore::new(SESSION_INPUTS));
         let mut owed = false;
         let mut stranger = true;
         loop {
@@ -279,12 +285,12 @@ impl<M: Machine> Host<M> {
                         if stranger {
                             allowance.take().await;
                         }
-                        let Some(room) = self.room(bytes.len()).await else { break };
-                        Command::Frame(session, bytes, room)
+                        let Some(place) = self.place(&inputs, bytes.len()).await else { break };
+                        Command::Frame(session, bytes, place)
                     }
                     Event::Batch(bytes) => {
-                        let Some(room) = self.room(bytes.len()).await else { break };
-                        Command::Batch(session, bytes, room)
+                        let Some(place) = self.place(&inputs, bytes.len()).await else { break };
+                        Command::Batch(session, bytes, place)
                     }
                     Event::Closed(closed) => {
                         tracing::debug!(session = session.0, reason = %closed.detail, "session ended");
@@ -339,9 +345,11 @@ impl<M: Machine> Host<M> {
         self.commands.send(command).await.is_ok()
     }
 
-    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    async fn place(&self, inputs: &Arc<Semaphore>, bytes: usize) -> Option<Place> {
+        let own = Arc::clone(inputs).acquire_owned().await.ok()?;
         let bytes = bytes.min(WAITING_BYTES) as u32;
-        Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
+        Some((own, room))
     }
 }
 
@@ -473,11 +481,11 @@ impl<M: Machine> Worker<M> {
             {
                 return;
             }
-            Command::Frame(session, bytes, _room) => {
+            Command::Frame(session, bytes, _place) => {
                 count(&counters.frames_in, bytes.len());
                 (session, self.machine.step(session, Input::Frame(&bytes)))
             }
-            Command::Batch(session, bytes, _room) => {
+            Command::Batch(session, bytes, _place) => {
                 count(&counters.batches_in, bytes.len());
                 (session, self.machine.step(session, Input::Batch(&bytes)))
             }
