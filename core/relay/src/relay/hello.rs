@@ -98,6 +98,10 @@ impl<S: Store> Relay<S> {
         }
         let mut token = [0; 16];
         turn.entropy.fill(&mut token);
+        if hello.instance == NO_TOKEN {
+            // It begins anew, as after a backup: what it had confirmed may be missing there.
+            remembered.statements = 0;
+        }
         remembered.current = hello.instance;
         remembered.offered = InstanceToken(token);
         remembered.any_token = false;
@@ -343,11 +347,21 @@ impl<S: Store> Relay<S> {
     ) -> Result<(), Fault> {
         let sent = positions(self.loaded(account)?, &vector);
         let mut remembered = device_row(&self.rows, account, device)?;
+        // It lacks what it had confirmed, as after a backup: so it may of statements.
+        let behind = |(log, head): &(LogId, Head)| vector.get(log).is_none_or(|now| now.seq < head.seq);
+        let went_back = remembered.vector.iter().any(behind);
         if remembered.vector != vector {
             remembered.vector = vector;
+            if went_back {
+                remembered.statements = 0;
+            }
             self.rows.put(account, Space::Devices, &device.0, &remembered)?;
         }
         let session = self.session(id)?;
+        if went_back {
+            session.statements_sent = 0;
+            session.statement_marks.clear();
+        }
         session.sent = Some(sent);
         session.complete = false;
         turn.reply(id, number, ACCEPTED);

@@ -5,6 +5,7 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{AccountId, Hash, InstanceToken};
 use hearth_protocol::limits::{MAX_BATCH_BYTES, MAX_MESSAGE_BYTES};
 use hearth_protocol::message::{Fetch, Priority, Range, Reply, Request, RequestFrame};
+use hearth_protocol::statement::AnyStatement;
 
 use super::kit::*;
 use crate::{Input, Output};
@@ -186,6 +187,37 @@ fn copies_of_a_device_are_told_apart() {
     let session = world.connect(1);
     let got = world.ask(session, Request::Hello(Box::new(device.hello())));
     assert_eq!(closed(&got), Some(ErrorCode::StaleInstance));
+}
+
+#[test]
+fn a_device_from_a_backup_gets_statements_again_that_it_had_confirmed() {
+    let mut world = World::new();
+    let mut device = world.device(1);
+    let first = world.online(&mut device);
+    world.enrol(first, 1, 2);
+    let mut other = world.device(2);
+    world.online(&mut other);
+    let got = world.look(first);
+    let opening = |got: &[Got]| {
+        got.iter().any(|got| match got {
+            Got::Reply(0, Reply::Statements(list)) => list.iter().any(
+                |statement| matches!(statement, AnyStatement::LogOpen(open) if open.statement.device == id(2)),
+            ),
+            _ => false,
+        })
+    };
+    assert!(opening(&got), "{got:?}");
+    let mut backup = device.clone();
+    world.accept(first, ack(&[], 1)).unwrap();
+    let again = |world: &mut World, device: &mut Device| {
+        let session = world.connect(1);
+        let (_, mut got) = world.hello(session, device);
+        got.extend(world.look(session));
+        opening(&got)
+    };
+    assert!(!again(&mut world, &mut device));
+    backup.instance = InstanceToken([0; 16]);
+    assert!(again(&mut world, &mut backup));
 }
 
 #[test]
