@@ -157,6 +157,24 @@ fn an_erasure_changes_the_epoch_by_itself_within_a_day() {
 }
 
 #[test]
+fn what_a_new_device_erases_before_it_knows_that_it_was_let_in_is_erased_everywhere() {
+    let mut world = World::new(71);
+    world.online(0);
+    let (gone, later) = (world.handle(), world.handle());
+    world.edit(0, gone, b"secret");
+    world.settle(1_000);
+    let new = world.enrol(0);
+    world.erase(new, gone);
+    world.settle(1_000);
+    world.online(new);
+    world.erase(new, later);
+    world.settle(10_000);
+    world.assert_gone(&gone);
+    assert_eq!(world.device(0).status(world.now).erasures.len(), 2);
+    world.assert_honest();
+}
+
+#[test]
 fn a_revoked_device_is_told_and_gets_nothing_more() {
     let mut world = pair(7);
     let third = world.enrol(0);

@@ -80,6 +80,10 @@ impl Turn<'_> {
                 if entry.statement.author == self.d.me {
                     self.grant_to(&device)?;
                 }
+                if device == self.d.me {
+                    // What was erased here before it knew that it was let in counts from now on.
+                    self.recount()?;
+                }
             }
             Action::Revoke(_) | Action::Recover(_) | Action::Unite(_) => self.membership_fell()?,
             Action::Epoch(_) => self.epoch_changed(),
