@@ -176,6 +176,9 @@ pub enum Residual {
     ServerBackups(VerifyKey, TimeMs),
     /// Receipts prove what a server said, not what it did.
     ServersWord,
+    /// The certificate shows the account as of this entry of the control log, by its id and number. A device that was let
+    /// in on another branch isn't in it: compare both with what another device shows.
+    Branch(Hash, u64),
     /// Every time is its writer's claim.
     Times,
 }
@@ -213,6 +216,8 @@ pub struct Report {
     pub issued: TimeMs,
     /// The number of the last control entry that the certificate holds.
     pub control_number: u64,
+    /// Its id.
+    pub control_head: Hash,
 }
 
 impl Report {

@@ -46,6 +46,9 @@ wire_struct! {
         pub recovery: RecoveryKeys,
         /// Where the account lives first; none for an account that has never had a server.
         pub server: Option<ServerIdentity>,
+        /// By the phrase's signing key, over [`genesis_approval_id`]: whoever has nothing but the words knows by it that an
+        /// account is theirs, and not one that a server made up around the phrase's public keys.
+        pub approval: Signature,
     }
 }
 
@@ -146,12 +149,14 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// A new recovery phrase. Signed by the old phrase's key beside the author's.
+    /// A new recovery phrase. Signed by the old phrase's key and by the new one's beside the author's.
     pub struct Phrase {
         /// Its keys.
         pub recovery: RecoveryKeys,
         /// By the old phrase's signing key, over [`phrase_id`].
         pub approval: Signature,
+        /// By the new phrase's signing key, over the same: nobody hands an account over to a phrase that isn't theirs.
+        pub acceptance: Signature,
     }
 }
 
@@ -256,7 +261,16 @@ pub fn device_proof_id(account: &AccountId, device: &DeviceKeys, transcript: &Ha
     )
 }
 
-/// What the old phrase signs to hand over to the new one: bound to its place in the log.
+/// What the phrase signs of the account it is to recover: the whole entry, with zeros for this signature.
+pub fn genesis_approval_id(genesis: &ControlStatement) -> Hash {
+    let mut statement = genesis.clone();
+    if let Action::Genesis(genesis) = &mut statement.action {
+        genesis.approval = Signature([0; 64]);
+    }
+    hash(label::GENESIS_APPROVAL, &[&statement.encode()])
+}
+
+/// What the old phrase signs to hand over to the new one, and the new one to take over: bound to its place in the log.
 pub fn phrase_id(account: &AccountId, previous: &Hash, next: &RecoveryKeys) -> Hash {
     hash(label::RECOVERY, &[&account.0, &previous.0, &next.encode()])
 }

@@ -58,6 +58,8 @@ pub mod label {
         NODE = "merkle node",
         /// Statement: a control entry.
         CONTROL = "control entry",
+        /// What the phrase signs of the entry that opens its account.
+        GENESIS_APPROVAL = "genesis approval",
         /// A new device's proof that it holds its log key.
         DEVICE_PROOF = "device proof",
         /// Statement: a log is opened.

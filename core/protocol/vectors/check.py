@@ -279,6 +279,7 @@ def wire():
     yield "device 1: id", device_id(1)
     genesis = number(0) + bytes(32) + device_id(1) + number(1_750_000_000_000)
     genesis += b"\1" + b"\7" * 16 + device_keys(1) + public(bytes([90]) * 32) + b"\x09" * 32 + b"\0"
+    genesis += signed(bytes([90]) * 32, H("genesis approval", genesis + bytes(64)))
     account = H("control entry", bytes(32), genesis)
     yield "genesis", genesis + signed(one, account)
     yield "account", account

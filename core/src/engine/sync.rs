@@ -122,7 +122,7 @@ impl Engine {
         let with_server = server.is_some();
         let phrase = Phrase::random(&mut OsEntropy);
         let founding = Founding {
-            recovery: phrase.public().map_err(internal)?,
+            phrase: phrase.clone(),
             server,
             invitation: params.invitation.unwrap_or_default(),
         };

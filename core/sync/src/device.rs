@@ -33,9 +33,7 @@ mod turn;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_protocol::codec::{DecodeError, TooLarge};
-use hearth_protocol::control::{
-    Account, ControlEntry, ControlError, RecoveryKeys, RevokeReason, ServerIdentity,
-};
+use hearth_protocol::control::{Account, ControlEntry, ControlError, RevokeReason, ServerIdentity};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{AccountId, DeviceId, DeviceKeys, Handle, Hash, LogId, Signature, VerifyKey};
 use hearth_protocol::message::Priority;
@@ -49,6 +47,7 @@ pub use status::{DeviceStatus, ErasureStatus, Link, Status, Waits};
 
 use crate::content::DocumentKind;
 use crate::keys::{BadSeed, SigningKey};
+use crate::recovery::Phrase;
 use crate::registry::ShardError;
 use crate::secret::{DoesNotOpen, Random};
 use erasure::Erased;
@@ -185,12 +184,13 @@ pub enum Input {
     },
     /// Change the epoch's key now.
     Rotate,
-    /// A new recovery phrase, approved by the old one's key.
+    /// A new recovery phrase. Both are held until the entry is in the control log ([`Notice::PhraseChanged`]) and never
+    /// written down: after a load it has to be asked for again. The old one recovers until then, and no longer.
     NewPhrase {
-        /// Its public keys.
-        recovery: RecoveryKeys,
-        /// The old phrase's signing key: held until the entry is in the control log, never written down.
-        old: std::sync::Arc<SigningKey>,
+        /// The phrase in force, which approves.
+        old: Box<Phrase>,
+        /// The new one.
+        new: Box<Phrase>,
     },
     /// The account moves to this server.
     ChangeServer(Option<ServerIdentity>),
@@ -294,6 +294,8 @@ pub enum Notice {
     Epoch(u64),
     /// An entry of the control log that was asked for can't be made any more.
     Dropped,
+    /// A new recovery phrase is in force: the old one recovers no longer.
+    PhraseChanged,
     /// The account has moved.
     Moved(Option<ServerIdentity>),
     /// An erasure arrived or was made.
@@ -433,7 +435,8 @@ pub struct Device {
     asked_needs: BTreeSet<Handle>,
     /// Nothing was done since the load.
     fresh: bool,
-    phrase: Option<(RecoveryKeys, std::sync::Arc<SigningKey>)>,
+    /// The phrase in force and the one that is to replace it.
+    phrase: Option<(Box<Phrase>, Box<Phrase>)>,
     session: Option<Session>,
 }
 
@@ -446,8 +449,8 @@ impl std::fmt::Debug for Device {
 /// How an account begins.
 #[derive(Debug, Clone)]
 pub struct Founding {
-    /// The phrase's public keys.
-    pub recovery: RecoveryKeys,
+    /// The phrase: it signs the account's first entry, and isn't kept.
+    pub phrase: Phrase,
     /// The server, by the key that its operator shows.
     pub server: Option<ServerIdentity>,
     /// Its invitation code; empty where none is needed.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use hearth_protocol::codec::{List, Map, Set, Wire};
 use hearth_protocol::control::{
     Account, Action, ControlEntry, ControlStatement, Epoch, EpochWraps, Genesis, RecoveryKeys,
-    ServerIdentity, Wrap, wraps_hash,
+    ServerIdentity, Wrap, genesis_approval_id, wraps_hash,
 };
 use hearth_protocol::envelope::{
     Batch, Covers, Envelope, Fields, HeaderVersion, Item, Kind, Nothing, Run, Sealed, next_link, position_id,
@@ -103,7 +103,7 @@ impl Device {
             agreement: AgreementKey([seed + 2; 32]),
         };
         let endpoint = server.address.endpoint.to_string().try_into().unwrap();
-        let genesis = Genesis {
+        let unapproved = Genesis {
             nonce: [seed; 16],
             device: keys(seed),
             recovery,
@@ -111,14 +111,21 @@ impl Device {
                 key: server.address.key,
                 endpoint,
             }),
+            approval: Signature([0; 64]),
         };
-        let genesis = entry(
-            &AccountId([0; 32]),
-            seed,
-            0,
-            Hash::ZERO,
-            Action::Genesis(Box::new(genesis)),
+        let nothing = AccountId([0; 32]);
+        let genesis = |genesis: Genesis| {
+            let action = Action::Genesis(Box::new(genesis));
+            entry(&nothing, seed, 0, Hash::ZERO, action)
+        };
+        let approval = sign(
+            seed + 2,
+            &genesis_approval_id(&genesis(unapproved.clone()).statement),
         );
+        let genesis = genesis(Genesis {
+            approval,
+            ..unapproved
+        });
         let account = genesis.opens().unwrap();
         let device = keys(seed).device_id();
         let table = Table {

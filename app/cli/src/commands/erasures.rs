@@ -184,6 +184,9 @@ fn residual(residual: &Residual) -> String {
             day(until.ms)
         ),
         Residual::ServersWord => "a receipt proves what a server said, not what it did".into(),
+        Residual::Branch(head, number) => format!(
+            "devices of another branch of the account's log, if a server shows one: this certificate knows the log up to entry {number}, {head}"
+        ),
         Residual::Times => "every time is its writer's claim".into(),
     }
 }

@@ -237,6 +237,7 @@ pub(super) fn report(facts: &Facts, body: &CertificateBody) -> Result<Report, Ce
         issuer: body.issuer,
         issued: body.at,
         control_number: facts.account.number(),
+        control_head: facts.account.head(),
     })
 }
 
@@ -485,6 +486,7 @@ fn residuals(facts: &Facts, devices: &[DeviceReport], servers: &[ServerReport]) 
     if !servers.is_empty() {
         residuals.push(Residual::ServersWord);
     }
+    residuals.push(Residual::Branch(facts.account.head(), facts.account.number()));
     residuals.push(Residual::Times);
     residuals
 }

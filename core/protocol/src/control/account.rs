@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Action, ControlEntry, Epoch, EpochWraps, Recover, RecoveryKeys, ServerIdentity, Unite, device_proof_id,
-    phrase_id, wraps_hash,
+    genesis_approval_id, phrase_id, wraps_hash,
 };
 use crate::codec::{DecodeError, Wire};
 use crate::erasure::EraseSet;
@@ -67,6 +67,8 @@ pub struct Member {
     pub keys: DeviceKeys,
     /// The number of the entry that enrolled it.
     pub enrolled: u64,
+    /// Who enrolled it; the first device, and one that the phrase let in: itself.
+    pub by: DeviceId,
     /// The revocation that ended it, as an index into [`Account::revocations`].
     pub revoked: Option<usize>,
 }
@@ -107,6 +109,8 @@ impl Account {
         let account = Self::open_trusted(entry)?;
         if let Action::Genesis(genesis) = &entry.statement.action {
             entry.verify(&account.id, &genesis.device.log)?;
+            let approved = genesis_approval_id(&entry.statement);
+            verify(&genesis.recovery.signing, &approved, &genesis.approval)?;
         }
         Ok(account)
     }
@@ -128,6 +132,7 @@ impl Account {
         let member = Member {
             keys: genesis.device,
             enrolled: 0,
+            by: device,
             revoked: None,
         };
         Ok(Self {
@@ -234,6 +239,7 @@ impl Account {
             Action::Phrase(phrase) => {
                 let handed_over = phrase_id(&self.id, &statement.previous, &phrase.recovery);
                 verify(&self.recovery.signing, &handed_over, &phrase.approval)?;
+                verify(&phrase.recovery.signing, &handed_over, &phrase.acceptance)?;
             }
             Action::Unite(_) if self.unites >= MAX_UNITES => return Err(ControlError::TooMany),
             Action::ServerChange(_) | Action::Unite(_) => {}
@@ -246,7 +252,7 @@ impl Account {
         let statement = &entry.statement;
         match &statement.action {
             Action::Genesis(_) => {}
-            Action::Enrol(enrol) => self.admit(&enrol.device, statement.number),
+            Action::Enrol(enrol) => self.admit(&enrol.device, statement.author, statement.number),
             Action::Revoke(revoke) => {
                 self.shut_out(&[revoke.target], &revoke.cut, &revoke.erasures, statement.number);
             }
@@ -261,17 +267,21 @@ impl Account {
                     .filter(|device| !recover.keep.contains(device))
                     .collect();
                 self.shut_out(&gone, &recover.cut, &recover.erasures, statement.number);
-                self.admit(&recover.device, statement.number);
+                self.admit(&recover.device, statement.author, statement.number);
             }
             Action::Phrase(phrase) => self.recovery = phrase.recovery,
             Action::ServerChange(change) => self.server.clone_from(&change.server),
             Action::Unite(_) => {
                 self.unites += 1;
+                let fork = losing.first().map_or(u64::MAX, |first| first.statement.number);
                 for entry in losing {
                     if let Action::Revoke(revoke) = &entry.statement.action
-                        && self.member(&revoke.target).is_some()
+                        && self.devices.contains_key(&revoke.target)
                     {
-                        self.shut_out(&[revoke.target], &revoke.cut, &revoke.erasures, statement.number);
+                        let out = self.let_in_since(revoke.target, fork);
+                        if !out.is_empty() {
+                            self.shut_out(&out, &revoke.cut, &revoke.erasures, statement.number);
+                        }
                     }
                 }
             }
@@ -304,13 +314,31 @@ impl Account {
         Ok(())
     }
 
-    fn admit(&mut self, keys: &DeviceKeys, number: u64) {
+    fn admit(&mut self, keys: &DeviceKeys, by: DeviceId, number: u64) {
         let member = Member {
             keys: *keys,
             enrolled: number,
+            by,
             revoked: None,
         };
         self.devices.insert(keys.device_id(), member);
+    }
+
+    /// A device and whom it let in from this entry on, and whom those did: as far as they are members.
+    fn let_in_since(&self, device: DeviceId, number: u64) -> Vec<DeviceId> {
+        let mut all = vec![device];
+        let mut place = 0;
+        while let Some(by) = all.get(place).copied() {
+            let theirs = self
+                .devices
+                .iter()
+                .filter(|(id, member)| member.by == by && member.enrolled >= number && !all.contains(id));
+            let theirs: Vec<DeviceId> = theirs.map(|(id, _)| *id).collect();
+            all.extend(theirs);
+            place += 1;
+        }
+        all.retain(|id| self.member(id).is_some());
+        all
     }
 
     fn shut_out(&mut self, targets: &[DeviceId], cut: &VersionVector, erasures: &EraseSet, number: u64) {

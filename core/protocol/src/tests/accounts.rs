@@ -3,7 +3,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use crate::codec::{Map, Set, Wire};
 use crate::control::{
     Account, Action, ControlEntry, ControlError, ControlStatement, Enrol, Epoch, EpochWraps, Genesis, Phrase,
-    Recover, RecoveryKeys, Revoke, RevokeReason, Unite, Wrap, device_proof_id, phrase_id, wins, wraps_hash,
+    Recover, RecoveryKeys, Revoke, RevokeReason, Unite, Wrap, device_proof_id, genesis_approval_id,
+    phrase_id, wins, wraps_hash,
 };
 use crate::hash::{BadSignature, signed_bytes};
 use crate::id::{
@@ -40,7 +41,7 @@ pub(super) fn device_id(n: u8) -> DeviceId {
 const PHRASE: u8 = 90;
 
 pub(super) fn genesis() -> ControlEntry {
-    let statement = ControlStatement {
+    let mut statement = ControlStatement {
         number: 0,
         previous: Hash::ZERO,
         author: device_id(1),
@@ -55,9 +56,19 @@ pub(super) fn genesis() -> ControlEntry {
                 agreement: AgreementKey([9; 32]),
             },
             server: None,
+            approval: Signature([0; 64]),
         })),
     };
+    approve(&mut statement, PHRASE);
     signed(statement, &AccountId([0; 32]), 1)
+}
+
+/// Puts in what the phrase signs.
+fn approve(statement: &mut ControlStatement, seed: u8) {
+    let approval = sign(seed, &genesis_approval_id(statement));
+    if let Action::Genesis(genesis) = &mut statement.action {
+        genesis.approval = approval;
+    }
 }
 
 fn signed(statement: ControlStatement, account: &AccountId, seed: u8) -> ControlEntry {
@@ -351,15 +362,21 @@ fn the_phrase_lets_in_and_shuts_out() {
         signing: public(91),
         agreement: AgreementKey([8; 32]),
     };
-    let approve = |chain: &Chain, seed| {
-        let approval = sign(seed, &phrase_id(&chain.state.id(), &chain.state.head(), &next));
+    let hand_over = |chain: &Chain, old, new| {
+        let id = phrase_id(&chain.state.id(), &chain.state.head(), &next);
         Action::Phrase(Box::new(Phrase {
             recovery: next,
-            approval,
+            approval: sign(old, &id),
+            acceptance: sign(new, &id),
         }))
     };
-    assert_eq!(chain.act(3, approve(&chain, 3)), Err(BadSignature.into()));
-    chain.act(3, approve(&chain, PHRASE)).unwrap();
+    assert_eq!(chain.act(3, hand_over(&chain, 3, 91)), Err(BadSignature.into()));
+    assert_eq!(
+        chain.act(3, hand_over(&chain, PHRASE, PHRASE)),
+        Err(BadSignature.into()),
+        "the new phrase has to agree"
+    );
+    chain.act(3, hand_over(&chain, PHRASE, 91)).unwrap();
     assert_eq!(chain.state.recovery(), &next);
     let stale = chain.entry_signed(4, PHRASE, recover(&chain, &[]));
     assert_eq!(chain.add(stale), Err(BadSignature.into()));
@@ -430,8 +447,16 @@ fn revocations_of_a_forked_log_unite() {
     forged[0].signature.0[3] ^= 1;
     assert_eq!(ours.act(3, losing(&forged)), Err(BadSignature.into()));
     ours.act(3, losing(&branch(&theirs))).unwrap();
-    // Crossed revocations: both fall. The losing branch's enrolment doesn't count.
-    assert_eq!(ours.members(), sorted(&[3, 4, 5, 7]));
+    // Crossed revocations: both fall, and with the one whom it let in behind the fork. The losing branch's enrolment
+    // doesn't count.
+    assert_eq!(ours.members(), sorted(&[3, 4]));
+    let generations: Vec<u32> = ours
+        .state
+        .revocations()
+        .iter()
+        .map(|one| one.generation)
+        .collect();
+    assert_eq!(generations, [1, 2]);
     assert_eq!(Account::replay(&ours.entries).unwrap(), ours.state);
 }
 
@@ -464,9 +489,9 @@ fn reunions_within_reunions_cost_what_they_hold() {
     let before = crate::hash::VERIFIED.get();
     let state = Account::replay(&chain.entries).unwrap();
     let checked = crate::hash::VERIFIED.get() - before;
-    // Every entry once, two enrolments' proofs, and one losing entry for each reunion.
+    // Every entry once, the phrase's approval, two enrolments' proofs, and one losing entry for each reunion.
     let entries = chain.entries.len() as u64;
-    assert_eq!(checked, entries + 2 + crate::limits::MAX_UNITES as u64);
+    assert_eq!(checked, entries + 3 + crate::limits::MAX_UNITES as u64);
     assert_eq!(state, chain.state);
     let action = reunion(&chain);
     assert_eq!(chain.act(1, action), Err(ControlError::TooMany));
@@ -545,4 +570,26 @@ fn a_device_cannot_use_up_what_shuts_it_out() {
     let entry = signed(statement, &chain.state.id(), PHRASE);
     chain.add(entry).unwrap();
     assert_eq!(chain.members(), [device.device_id()]);
+}
+
+#[test]
+fn an_account_is_opened_with_its_phrases_signature() {
+    let good = genesis();
+    assert!(Account::open(&good).is_ok());
+    let again = |change: &dyn Fn(&mut ControlStatement)| {
+        let mut statement = good.statement.clone();
+        change(&mut statement);
+        Account::open(&signed(statement, &AccountId([0; 32]), 1))
+    };
+    let forged = again(&|statement| approve(statement, 1));
+    assert_eq!(forged, Err(BadSignature.into()), "somebody else's signature");
+    // Whoever was the first device can't make a second account for the same words, either.
+    let later = again(&|statement| statement.at.ms += 1);
+    assert_eq!(later, Err(BadSignature.into()), "another time");
+    let other = again(&|statement| {
+        if let Action::Genesis(genesis) = &mut statement.action {
+            genesis.nonce = [8; 16];
+        }
+    });
+    assert_eq!(other, Err(BadSignature.into()), "another nonce");
 }

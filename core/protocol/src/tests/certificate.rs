@@ -227,6 +227,7 @@ fn a_certificate_in_which_nothing_is_missing_is_complete() {
             Residual::DeviceBackups,
             backups,
             Residual::ServersWord,
+            Residual::Branch(report.control_head, report.control_number),
             Residual::Times
         ]
     );

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hearth_protocol::codec::{List, Map, Wire};
 use hearth_protocol::control::{
     Account, Action, ControlEntry, ControlStatement, Enrol, Epoch, EpochWraps, Genesis, RecoveryKeys, Revoke,
-    RevokeReason, ServerIdentity, Wrap, device_proof_id, wraps_hash,
+    RevokeReason, ServerIdentity, Wrap, device_proof_id, genesis_approval_id, wraps_hash,
 };
 use hearth_protocol::entropy::Entropy;
 use hearth_protocol::envelope::{
@@ -351,7 +351,7 @@ pub(super) struct World {
 }
 
 pub(super) fn genesis() -> ControlEntry {
-    let statement = ControlStatement {
+    let mut statement = ControlStatement {
         number: 0,
         previous: Hash::ZERO,
         author: id(1),
@@ -367,8 +367,13 @@ pub(super) fn genesis() -> ControlEntry {
                 key: key(SERVER).public(),
                 endpoint: "sync.example:4433".to_owned().try_into().unwrap(),
             }),
+            approval: Signature([0; 64]),
         })),
     };
+    let approval = key(PHRASE).sign(&genesis_approval_id(&statement));
+    if let Action::Genesis(genesis) = &mut statement.action {
+        genesis.approval = approval;
+    }
     let entry = ControlEntry {
         statement,
         signature: Signature([0; 64]),

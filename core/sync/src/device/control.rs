@@ -20,6 +20,9 @@ use super::session::{Asked, Stage};
 use super::turn::{ONLY, Turn, sign_entry};
 use super::{DeviceError, Input, Notice, Peer, Suspicion};
 
+/// How many records are read at a time where only their keys count: bodies are up to a mebibyte.
+const NUMBERS_AT_ONCE: usize = 32;
+
 impl Turn<'_> {
     /// A command of the user that becomes an entry, now or when a server is there.
     pub(super) fn command(&mut self, input: Input) {
@@ -44,8 +47,8 @@ impl Turn<'_> {
                 self.d.state.rotate_at = self.now;
                 return;
             }
-            Input::NewPhrase { recovery, old } => {
-                self.d.phrase = Some((recovery, old));
+            Input::NewPhrase { old, new } => {
+                self.d.phrase = Some((old, new));
                 return;
             }
             _ => return,
@@ -88,7 +91,17 @@ impl Turn<'_> {
             Action::Revoke(_) | Action::Recover(_) | Action::Unite(_) => self.membership_fell()?,
             Action::Epoch(_) => self.epoch_changed(),
             Action::ServerChange(change) => self.notice(Notice::Moved(change.server.clone())),
-            Action::Genesis(_) | Action::Phrase(_) => {}
+            Action::Phrase(_) => {
+                self.notice(Notice::PhraseChanged);
+                // The running epoch is wrapped to the old phrase, and not to the new one.
+                let wait = if entry.statement.author == self.d.me {
+                    0
+                } else {
+                    2_000
+                };
+                self.rotate_by(self.now + wait);
+            }
+            Action::Genesis(_) => {}
         }
         Ok(Ok(()))
     }
@@ -144,21 +157,25 @@ impl Turn<'_> {
             };
             let device = state.open.statement.device;
             let cut = revocation.cut.get(&log).map_or(0, |head| head.seq);
-            for seq in cut + 1..=state.stored.seq {
+            // What exists is looked at, not every number up to one that somebody claims.
+            for seq in self.numbers_behind(space::BODY, &log, cut)? {
+                let Some(body) = self.body(&log, seq)? else {
+                    continue;
+                };
                 let gone = !self.d.account.accepts_item(&device, &log, seq);
-                if let Some(body) = self.body(&log, seq)?
-                    && (gone || self.d.account.is_void(&log, seq, body.fields.generation))
-                {
+                if gone || self.d.account.is_void(&log, seq, body.fields.generation) {
                     self.drop_body(&log, seq, &body.fields.handle)?;
                     if device == self.d.me {
                         self.need(&body.fields.handle, self.now);
                     }
                 }
-                if gone {
+            }
+            for seq in self.numbers_behind(space::PLACE, &log, cut)? {
+                if !self.d.account.accepts_item(&device, &log, seq) {
                     self.disk.delete(space::PLACE, &place_key(&log, seq));
                 }
             }
-            if state.stored.seq > cut && !self.d.account.accepts_item(&device, &log, cut + 1) {
+            if state.stored.seq > cut && !self.d.account.accepts_item(&device, &log, cut.saturating_add(1)) {
                 let link = self.link_at(&log, cut)?.unwrap_or(state.applied.link);
                 let head = Head { seq: cut, link };
                 if let Some(state) = self.d.logs.get_mut(&log) {
@@ -171,6 +188,23 @@ impl Turn<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The numbers of a log's records behind this one.
+    fn numbers_behind(&self, space: u8, log: &LogId, seq: u64) -> Result<Vec<u64>, DeviceError> {
+        let mut found = Vec::new();
+        let mut after = place_key(log, seq).to_vec();
+        loop {
+            let page = self.disk.page(space, &log.0, Some(&after), NUMBERS_AT_ONCE)?;
+            found.extend(page.iter().filter_map(|(key, _)| {
+                let number = key.last_chunk::<8>()?;
+                Some(u64::from_be_bytes(*number))
+            }));
+            match page.last() {
+                Some((key, _)) if page.len() == NUMBERS_AT_ONCE => after.clone_from(key),
+                _ => return Ok(found),
+            }
+        }
     }
 
     /// The log that is vouched for in the other device's part.
@@ -512,10 +546,21 @@ impl Turn<'_> {
             return Ok(());
         }
         let open = session.stage == Stage::Open && session.complete;
-        if let Some((recovery, old)) = self.d.phrase.clone() {
-            let previous = self.d.account.head();
-            let approval = old.sign(&phrase_id(&self.account(), &previous, &recovery));
-            let entry = self.entry(Action::Phrase(Box::new(Phrase { recovery, approval })));
+        if let Some((old, new)) = self.d.phrase.clone() {
+            if old.public()? != *self.d.account.recovery() {
+                // Not the phrase in force, or replaced meanwhile.
+                self.d.phrase = None;
+                self.notice(Notice::Dropped);
+                return Ok(());
+            }
+            let recovery = new.public()?;
+            let handed_over = phrase_id(&self.account(), &self.d.account.head(), &recovery);
+            let phrase = Phrase {
+                recovery,
+                approval: old.signing()?.sign(&handed_over),
+                acceptance: new.signing()?.sign(&handed_over),
+            };
+            let entry = self.entry(Action::Phrase(Box::new(phrase)));
             self.send_entry(entry, 0, None, None);
             return Ok(());
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hearth_protocol::control::{Account, Action, ControlEntry, ControlStatement, EpochWraps, Genesis};
+use hearth_protocol::control::{
+    Account, Action, ControlEntry, ControlStatement, EpochWraps, Genesis, genesis_approval_id,
+};
 use hearth_protocol::erasure::EraseSet;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Statement, log_id};
@@ -315,7 +317,7 @@ pub(super) fn create(
 ) -> Result<(Device, Vec<Output>), DeviceError> {
     let public = keys.public()?;
     let signer = keys.signing()?;
-    let statement = ControlStatement {
+    let mut statement = ControlStatement {
         number: 0,
         previous: Hash::ZERO,
         author: public.device_id(),
@@ -323,10 +325,15 @@ pub(super) fn create(
         action: Action::Genesis(Box::new(Genesis {
             nonce: random_bytes(random),
             device: public,
-            recovery: founding.recovery,
+            recovery: founding.phrase.public()?,
             server: founding.server,
+            approval: Signature([0; 64]),
         })),
     };
+    let approved = genesis_approval_id(&statement);
+    if let Action::Genesis(genesis) = &mut statement.action {
+        genesis.approval = founding.phrase.signing()?.sign(&approved);
+    }
     let mut device = empty(keys, sign_entry(&signer, &AccountId([0; 32]), statement))?;
     device.state.invitation = founding.invitation.try_into()?;
     let journal = MemoryJournal::default();

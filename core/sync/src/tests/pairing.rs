@@ -1,20 +1,21 @@
 use hearth_protocol::control::{
-    Account, Action, ControlEntry, ControlError, ControlStatement, Genesis, RecoveryKeys,
+    Account, Action, ControlEntry, ControlError, ControlStatement, Genesis, genesis_approval_id,
 };
-use hearth_protocol::id::{AccountId, AgreementKey, DeviceKeys, Hash, Signature, TimeMs, VerifyKey};
+use hearth_protocol::id::{AccountId, DeviceKeys, Hash, Signature, TimeMs};
 use hearth_protocol::limits::PAIRING_TTL_MS;
 use hearth_protocol::pairing::{MailboxMessage, ScanCode, TypedCode};
 
 use super::{Counting, secret};
 use crate::keys::SigningKey;
 use crate::pairing::{Admitted, Admitting, Code, Desk, Joined, Joining, Output, PairingError, Sponsor};
+use crate::recovery::Phrase;
 use crate::secret::Random;
 
 /// A device with its log key.
 pub(crate) struct Owner {
     pub(crate) log: SigningKey,
     pub(crate) keys: DeviceKeys,
-    recovery: RecoveryKeys,
+    phrase: Phrase,
 }
 
 pub(crate) fn sign_entry(statement: ControlStatement, account: &AccountId, key: &SigningKey) -> ControlEntry {
@@ -27,7 +28,7 @@ pub(crate) fn sign_entry(statement: ControlStatement, account: &AccountId, key: 
 }
 
 impl Owner {
-    pub(crate) fn new(seed: u8, recovery: RecoveryKeys) -> Self {
+    pub(crate) fn new(seed: u8, phrase: Phrase) -> Self {
         let log = SigningKey::from_seed(&secret(seed)).unwrap();
         let transport = SigningKey::from_seed(&secret(seed + 100)).unwrap();
         let keys = DeviceKeys {
@@ -35,11 +36,11 @@ impl Owner {
             transport: transport.public(),
             agreement: crate::hpke::public_key(&secret(seed)),
         };
-        Self { log, keys, recovery }
+        Self { log, keys, phrase }
     }
 
     pub(crate) fn genesis(&self) -> ControlEntry {
-        let statement = ControlStatement {
+        let mut statement = ControlStatement {
             number: 0,
             previous: Hash::ZERO,
             author: self.keys.device_id(),
@@ -47,10 +48,15 @@ impl Owner {
             action: Action::Genesis(Box::new(Genesis {
                 nonce: [7; 16],
                 device: self.keys,
-                recovery: self.recovery,
+                recovery: self.phrase.public().unwrap(),
                 server: None,
+                approval: Signature([0; 64]),
             })),
         };
+        let approved = genesis_approval_id(&statement);
+        if let Action::Genesis(genesis) = &mut statement.action {
+            genesis.approval = self.phrase.signing().unwrap().sign(&approved);
+        }
         sign_entry(statement, &AccountId([0; 32]), &self.log)
     }
 
@@ -67,13 +73,7 @@ impl Owner {
 }
 
 fn device(seed: u8) -> Owner {
-    Owner::new(
-        seed,
-        RecoveryKeys {
-            signing: VerifyKey([9; 32]),
-            agreement: AgreementKey([9; 32]),
-        },
-    )
+    Owner::new(seed, Phrase::from_entropy(secret(9)))
 }
 
 const NOW: u64 = 1_750_000_000_000;

@@ -14,7 +14,7 @@ use crate::tests::pairing::{Owner, sign_entry};
 /// An account whose phrase has this entropy, with an epoch.
 fn account(entropy: u8) -> (Vec<ControlEntry>, EpochWraps) {
     let phrase = Phrase::from_entropy(secret(entropy));
-    let owner = Owner::new(1, phrase.public().unwrap());
+    let owner = Owner::new(1, phrase.clone());
     let genesis = owner.genesis();
     let account = Account::open(&genesis).unwrap();
     let mut random = Counting::default();
@@ -68,7 +68,7 @@ fn a_wrap_that_does_not_open_is_told_apart() {
     let (mut entries, mut wraps) = account(3);
     wraps.recovery.encapsulated[0] ^= 1;
     let id = entries[0].opens().unwrap();
-    let owner = Owner::new(1, Phrase::from_entropy(secret(3)).public().unwrap());
+    let owner = Owner::new(1, Phrase::from_entropy(secret(3)));
     let Action::Epoch(epoch) = &mut entries[1].statement.action else {
         unreachable!()
     };
@@ -87,13 +87,15 @@ fn an_earlier_phrase_of_the_account_is_told_apart() {
     let (mut entries, wraps) = account(3);
     let state = Account::replay(&entries).unwrap();
     let old = Phrase::from_entropy(secret(3));
-    let recovery = Phrase::from_entropy(secret(5)).public().unwrap();
-    let approval = old
-        .signing()
-        .unwrap()
-        .sign(&phrase_id(&state.id(), &state.head(), &recovery));
-    let owner = Owner::new(1, old.public().unwrap());
-    let change = NewPhrase { recovery, approval };
+    let new = Phrase::from_entropy(secret(5));
+    let recovery = new.public().unwrap();
+    let handed_over = phrase_id(&state.id(), &state.head(), &recovery);
+    let owner = Owner::new(1, old.clone());
+    let change = NewPhrase {
+        recovery,
+        approval: old.signing().unwrap().sign(&handed_over),
+        acceptance: new.signing().unwrap().sign(&handed_over),
+    };
     let statement = ControlStatement {
         number: 2,
         ..owner.next(&state, Action::Phrase(Box::new(change))).statement

@@ -121,7 +121,7 @@ impl World {
         let keys = Keychain::random(&mut world.random);
         let mut node = world.node();
         let founding = Founding {
-            recovery: world.phrase.public().unwrap(),
+            phrase: world.phrase.clone(),
             server: Some(world.server.clone()),
             invitation: String::new(),
         };
