@@ -96,6 +96,16 @@ wire_struct! {
 }
 
 wire_struct! {
+    /// A branch of the control log, in place of the one that the server holds: see [`crate::control::wins`].
+    pub struct PushBranch {
+        /// Its entries from the fork on, in order.
+        pub entries: List<ControlEntry, MAX_CONTROL_ENTRIES>,
+        /// Of the epoch that runs at its end.
+        pub wraps: Option<Box<EpochWraps>>,
+    }
+}
+
+wire_struct! {
     /// An erasure, and the registry without its keys if that can go in the same transaction.
     pub struct PushErase {
         /// The erasure.
@@ -222,6 +232,8 @@ wire_enum! {
         11 => Mailbox(ToMailbox),
         /// The end.
         12 => Goodbye(Nothing),
+        /// The branch of the control log that wins over the server's.
+        13 => Branch(Box<PushBranch>),
     }
 }
 

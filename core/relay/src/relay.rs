@@ -4,6 +4,7 @@ mod control;
 mod data;
 mod erasure;
 mod fetch;
+mod fork;
 mod hello;
 mod mailbox;
 mod open;
@@ -483,9 +484,15 @@ impl<S: Store> Relay<S> {
             },
             _ => None,
         };
-        match cost {
-            Some(cost) => self.allow_exempt(&account, &device, cost, bytes, now_ms)?,
-            None => self.allow(&account, 1, bytes, 0, now_ms)?,
+        if let Some(cost) = cost {
+            self.allow_exempt(&account, &device, cost, bytes, now_ms)?;
+        } else {
+            // Of a branch every signature is checked.
+            let items = match request {
+                Request::Branch(push) => push.entries.len() as u64,
+                _ => 0,
+            };
+            self.allow(&account, 1, bytes, items, now_ms)?;
         }
         match request {
             // What they keep is counted, and an erasure goes on without its registry.
@@ -493,7 +500,7 @@ impl<S: Store> Relay<S> {
                 let bytes = 64 + 64 * push.erase.statement.handles.len() as u64;
                 self.spend_reserve(&account, bytes, now_ms)
             }
-            Request::Control(_) | Request::Vector(_) | Request::Ack(_) => {
+            Request::Control(_) | Request::Branch(_) | Request::Vector(_) | Request::Ack(_) => {
                 self.spend_reserve(&account, bytes, now_ms)
             }
             Request::Statement(_) if cost.is_some() => self.spend_reserve(&account, bytes, now_ms),
@@ -620,6 +627,7 @@ impl<S: Store> Relay<S> {
                     Request::Applied(applied) => self.applied(id, number, &account, &applied, turn),
                     Request::Ack(acked) => self.take_ack(id, number, &account, &device, &acked, turn),
                     Request::Control(push) => self.take_control(id, number, &account, *push, turn),
+                    Request::Branch(push) => self.take_branch(id, number, (&account, &device), *push, turn),
                     Request::Erase(push) => self.take_erase(id, number, &account, *push, turn),
                     Request::Registry(update) => self.take_registry(id, number, &account, &update, turn),
                     Request::Statement(statement) => {

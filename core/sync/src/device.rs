@@ -17,6 +17,7 @@ mod control;
 mod disk;
 mod epoch;
 mod erasure;
+mod fork;
 mod gate;
 mod keychain;
 mod outbox;
@@ -294,6 +295,9 @@ pub enum Notice {
     Epoch(u64),
     /// An entry of the control log that was asked for can't be made any more.
     Dropped,
+    /// The control log had two branches, and the one that this device knew has lost: what it revoked stays so, and what this
+    /// device had made in it is made again.
+    BranchLost,
     /// A new recovery phrase is in force: the old one recovers no longer.
     PhraseChanged,
     /// The account has moved.
@@ -433,6 +437,8 @@ pub struct Device {
     peers: BTreeMap<DeviceId, statement::Seen>,
     /// Snapshots that were asked for since the load.
     asked_needs: BTreeSet<Handle>,
+    /// The running epoch is wrapped to an agreement key that isn't here any more.
+    keys_stale: bool,
     /// Nothing was done since the load.
     fresh: bool,
     /// The phrase in force and the one that is to replace it.

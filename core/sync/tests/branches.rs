@@ -9,7 +9,7 @@ use hearth_protocol::control::{Action, ControlEntry, ControlStatement, Revoke, R
 use hearth_protocol::id::{Link, Signature, TimeMs};
 use hearth_protocol::message::{ControlPart, Reply, ReplyFrame};
 use hearth_protocol::vector::{Head, VersionVector};
-use hearth_sync::device::Input;
+use hearth_sync::device::{Input, Notice};
 use world::World;
 
 /// So many devices of one account, online and at rest.
@@ -75,5 +75,181 @@ fn a_revocation_that_claims_what_nobody_wrote_costs_nothing() {
     world.give(0, Input::Frame(reply.encode()));
     let account = world.device(0).account();
     assert!(account.member(&world.device(2).id()).is_none());
-    assert!(world.nodes[0].disk.documents.contains_key(&handle), "within the cut");
+    assert!(
+        world.nodes[0].disk.documents.contains_key(&handle),
+        "within the cut"
+    );
+}
+
+/// The server comes back from a backup, with nobody there.
+fn restored(world: &mut World, backup: world::ServerStore) {
+    for node in 0..world.nodes.len() {
+        world.offline(node);
+    }
+    world.restore_server(backup);
+}
+
+/// Everybody comes, and all is as it should be.
+fn all_together(world: &mut World) {
+    for node in 0..world.nodes.len() {
+        world.online(node);
+        world.settle(5_000);
+    }
+    world.settle(120_000);
+    world.assert_converged();
+    let heads: Vec<_> = (0..world.nodes.len())
+        .filter(|node| world.nodes[*node].online)
+        .map(|node| world.device(node).account().head())
+        .collect();
+    assert!(heads.windows(2).all(|pair| pair[0] == pair[1]), "{heads:?}");
+    for node in 0..world.nodes.len() {
+        let status = world.device(node).status(world.now);
+        if world.nodes[node].online {
+            assert!(status.epoch_key, "node {node}: {status:#?}");
+            assert_eq!(
+                (status.unsealed, status.unconfirmed),
+                (0, 0),
+                "node {node}: {status:#?}"
+            );
+        }
+    }
+}
+
+/// A server was restored to before what device 0 did, and device 2, which was away, did something else meanwhile. `ours`:
+/// how often device 0 changed the epoch, `theirs`: how often device 2 did.
+fn forked(seed: u64, ours: usize, theirs: usize) -> World {
+    let mut world = devices(seed, 3);
+    let shared = world.handle();
+    world.edit(0, shared, b"before");
+    world.settle(5_000);
+    world.offline(2);
+    let backup = world.relays[0].store().clone();
+    let third = world.enrol(0);
+    world.settle(1_000);
+    world.online(third);
+    world.settle(5_000);
+    for _ in 0..ours {
+        world.give(0, Input::Rotate);
+        world.settle(5_000);
+    }
+    let (one, gone) = (world.handle(), world.handle());
+    world.edit(third, one, b"by the device that the first let in");
+    world.edit(third, shared, b"and to what was there");
+    world.edit(0, gone, b"secret");
+    world.settle(5_000);
+    world.erase(0, gone);
+    world.settle(5_000);
+    restored(&mut world, backup);
+    world.online(2);
+    world.settle(5_000);
+    let fourth = world.enrol(2);
+    world.settle(1_000);
+    world.online(fourth);
+    world.settle(5_000);
+    for _ in 0..theirs {
+        world.give(2, Input::Rotate);
+        world.settle(5_000);
+    }
+    let other = world.handle();
+    world.edit(fourth, other, b"by the device that the other let in");
+    world.edit(2, shared, b"by the other");
+    world.settle(5_000);
+    world.offline(fourth);
+    world.offline(2);
+    all_together(&mut world);
+    assert_eq!(world.device(0).account().members().count(), 5);
+    world.assert_gone(&gone);
+    let documents = &world.nodes[0].disk.documents;
+    assert!(documents.contains_key(&one) && documents.contains_key(&other));
+    assert_eq!(documents[&shared].len(), 3);
+    world.assert_honest();
+    world
+}
+
+#[test]
+fn a_server_with_the_losing_branch_takes_the_other_over() {
+    for seed in 10..14 {
+        println!("seed {seed}");
+        let world = forked(seed, 2, 0);
+        for node in [2, 4] {
+            assert!(world.seen(node, |notice| *notice == Notice::BranchLost));
+        }
+        assert!(!world.seen(0, |notice| *notice == Notice::BranchLost));
+    }
+}
+
+#[test]
+fn a_device_with_the_losing_branch_joins_the_servers() {
+    for seed in 20..24 {
+        println!("seed {seed}");
+        let world = forked(seed, 0, 2);
+        for node in [0, 1, 3] {
+            assert!(
+                world.seen(node, |notice| *notice == Notice::BranchLost),
+                "node {node}"
+            );
+        }
+        assert!(!world.seen(2, |notice| *notice == Notice::BranchLost));
+    }
+}
+
+#[test]
+fn of_branches_of_one_length_everybody_takes_the_same() {
+    for seed in 30..36 {
+        println!("seed {seed}");
+        forked(seed, 1, 1);
+    }
+}
+
+#[test]
+fn crossed_revocations_both_count() {
+    let mut first_won = 0;
+    for seed in 40..46 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 4);
+        let (mine, late) = (world.handle(), world.handle());
+        world.edit(0, mine, b"by the first");
+        world.edit(1, mine, b"by the second");
+        world.settle(5_000);
+        let backup = world.relays[0].store().clone();
+        let revoke = |world: &mut World, by: usize, target: usize| {
+            let target = world.device(target).id();
+            let reason = RevokeReason::Lost;
+            world.give(by, Input::Revoke { target, reason });
+            world.settle(10_000);
+        };
+        // Device 2 sees the one, device 3 the other.
+        world.offline(1);
+        world.offline(3);
+        revoke(&mut world, 0, 1);
+        restored(&mut world, backup);
+        world.online(1);
+        world.online(3);
+        world.settle(5_000);
+        revoke(&mut world, 1, 0);
+        world.edit(3, late, b"after that");
+        world.settle(5_000);
+        // Who was shut out by a branch that nobody of theirs has joined yet goes on asking.
+        for node in [2, 0, 1] {
+            world.online(node);
+            world.settle(5_000);
+        }
+        all_together(&mut world);
+        let account = world.device(2).account();
+        let members: Vec<_> = account.members().map(|(device, _)| *device).collect();
+        let mut stay = vec![world.device(2).id(), world.device(3).id()];
+        stay.sort_unstable();
+        assert_eq!(members, stay);
+        for node in [0, 1] {
+            assert!(
+                world.seen(node, |notice| *notice == Notice::Revoked),
+                "node {node}"
+            );
+        }
+        assert_eq!(world.nodes[2].disk.documents[&mine].len(), 2);
+        assert!(world.nodes[2].disk.documents.contains_key(&late));
+        first_won += usize::from(world.seen(3, |notice| *notice == Notice::BranchLost));
+    }
+    println!("the first branch won {first_won} times of 6");
+    assert!(first_won > 0 && first_won < 6, "both ways are to be seen");
 }

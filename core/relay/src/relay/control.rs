@@ -77,7 +77,7 @@ impl<S: Store> Relay<S> {
             return Err(ErrorCode::ControlConflict.into());
         }
         let bytes = entry.encode().len() as u64;
-        has_room(loaded, &entry, bytes)?;
+        has_room(loaded.row.control_bytes, &entry, bytes)?;
         // Not new, only new to us: the device had it when it said `Hello`, and that can be, because this store was put back
         // from a backup or is a peer's, or because somebody else made the entry. Or the account is on its way here. Then
         // what travelled beside it once may be gone. A device's word for its own entry isn't enough: it could say so of
@@ -190,7 +190,7 @@ impl<S: Store> Relay<S> {
     }
 
     /// A new entry comes off the allowance of the device that brings it.
-    fn allow_entry(
+    pub(super) fn allow_entry(
         &mut self,
         account: &AccountId,
         by: &DeviceId,
@@ -309,7 +309,7 @@ impl<S: Store> Relay<S> {
     /// Drops what revocations have made invalid: erasures that don't count, items beyond a cut, what was remembered of
     /// those who are out. After an ordinary revocation there is no item beyond the cut; one that `Unite` brings in may
     /// have been made before items that are here by now.
-    fn enforce_revocations(&mut self, account: &AccountId, before: &Before) -> Result<(), Fault> {
+    pub(super) fn enforce_revocations(&mut self, account: &AccountId, before: &Before) -> Result<(), Fault> {
         let out: Vec<DeviceId> = {
             let loaded = self.loaded(account)?;
             before
@@ -422,19 +422,19 @@ pub(super) fn refused(error: ControlError) -> Fault {
 
 /// What is needed of the state before an entry once it was taken.
 pub(super) struct Before {
-    members: Vec<DeviceId>,
-    revocations: usize,
+    pub(super) members: Vec<DeviceId>,
+    pub(super) revocations: usize,
 }
 
 /// Refuses an entry that would take the room of those that shut a device out.
-fn has_room(loaded: &Loaded, entry: &ControlEntry, bytes: u64) -> Result<(), Fault> {
+pub(super) fn has_room(before: u64, entry: &ControlEntry, bytes: u64) -> Result<(), Fault> {
     let (numbers, reserved) = match entry.statement.action {
         Action::Recover(_) => (0, 0),
         Action::Revoke(_) | Action::Unite(_) | Action::Epoch(_) => (FOR_RECOVERY, BYTES_FOR_RECOVERY),
         _ => (FOR_REVOCATIONS, BYTES_FOR_REVOCATIONS),
     };
     let fits = entry.statement.number < MAX_ENTRIES - numbers
-        && loaded.row.control_bytes.saturating_add(bytes) <= MAX_BYTES - reserved;
+        && before.saturating_add(bytes) <= MAX_BYTES - reserved;
     if fits {
         Ok(())
     } else {

@@ -101,8 +101,9 @@ impl<S: Store> Relay<S> {
             Some(before) => self.arrive_at(account, device, &log, before, turn.now_ms)?,
             None => None,
         };
+        let arriving = self.is_arriving(account, turn.now_ms)?;
         let mut loaded = self.take_loaded(account)?;
-        let outcome = self.take_items(account, &mut loaded, run, from, turn.now_ms);
+        let outcome = self.take_items(account, &mut loaded, run, (from, arriving), turn.now_ms);
         let row = loaded.logs.get(&log).cloned();
         self.accounts.insert(*account, loaded);
         let (taken, Some(row)) = (outcome?, row) else {
@@ -131,13 +132,13 @@ impl<S: Store> Relay<S> {
     }
 
     /// Takes the items of a run one after the other, until one doesn't fit. `from`: a frontier that the run begins behind,
-    /// and that a first item signed over its link confirms.
+    /// and that a first item signed over its link confirms. `arriving`: devices bring what was here or elsewhere before.
     fn take_items(
         &mut self,
         account: &AccountId,
         loaded: &mut Loaded,
         run: Run,
-        from: Option<Head>,
+        (from, arriving): (Option<Head>, bool),
         now_ms: u64,
     ) -> Result<Taken, Fault> {
         let log = run.log;
@@ -153,7 +154,10 @@ impl<S: Store> Relay<S> {
             ),
             None => return Err(ErrorCode::WrongLog.into()),
         };
-        let mut judge = Judge::default();
+        let mut judge = Judge {
+            arriving,
+            ..Judge::default()
+        };
         // Holes that nothing signed stands behind yet.
         let mut unsigned: Vec<Hash> = Vec::new();
         let mut row = loaded
@@ -178,7 +182,7 @@ impl<S: Store> Relay<S> {
                 if let Item::Envelope(sealed) = item
                     && unsigned.is_empty()
                 {
-                    let brings_key = sealed.fields.new_key.is_some();
+                    let brings_key = brings_key(loaded, &sealed);
                     let place = Log {
                         account,
                         id: &log,
@@ -231,7 +235,7 @@ impl<S: Store> Relay<S> {
             };
             match item {
                 Item::Envelope(sealed) if refused.is_none() => {
-                    if sealed.fields.new_key.is_some() {
+                    if brings_key(loaded, &sealed) {
                         row.new_keys = seq;
                     }
                     let place = Log {
@@ -314,8 +318,11 @@ impl<S: Store> Relay<S> {
         if loaded.control.is_void(log, seq, fields.generation) {
             return Ok(Some(ErrorCode::GenerationStale));
         }
+        // What comes back after a restore, a move or a fork may have been sealed for any epoch; whoever had it before has its
+        // key, and writes it into the registry.
         if let Some(new_key) = &fields.new_key
             && loaded.control.epoch().map(|(id, _)| id) != Some(new_key.epoch)
+            && !judge.arriving
         {
             // An envelope from an earlier epoch that comes late, to a server that was restored or is new: its key is in
             // the registry by now.
@@ -395,7 +402,10 @@ impl<S: Store> Relay<S> {
     ) -> Result<(), Fault> {
         let mut stored: BTreeMap<LogId, Vec<Holed>> = BTreeMap::new();
         let mut stopped = None;
-        let mut judge = Judge::default();
+        let mut judge = Judge {
+            arriving: self.is_arriving(account, turn.now_ms)?,
+            ..Judge::default()
+        };
         for detached in list {
             let Envelope { log, seq, .. } = detached.envelope;
             if !self.loaded(account)?.logs.contains_key(&log) || seq == 0 {
@@ -497,7 +507,7 @@ impl<S: Store> Relay<S> {
         if self.is_covered(account, &envelope.sealed.fields.handle, &log, seq)? {
             return Ok(Ok(None));
         }
-        let brings_key = envelope.sealed.fields.new_key.is_some();
+        let brings_key = brings_key(loaded, &envelope.sealed);
         loaded.row.used_bytes += place.put_live(&mut self.rows, seq, previous, envelope.sealed, now_ms)?;
         if brings_key && let Some(row) = loaded.logs.get_mut(&log) {
             row.new_keys = row.new_keys.max(seq);
@@ -585,8 +595,19 @@ enum Refilled {
 /// What was looked up while one batch is judged.
 #[derive(Default)]
 struct Judge {
+    arriving: bool,
     erased: BTreeMap<Handle, bool>,
     folded: Option<hearth_protocol::vector::Positions>,
+}
+
+/// Whether an envelope brings in a document key that would be lost with the running epoch's key.
+fn brings_key(loaded: &Loaded, sealed: &Sealed) -> bool {
+    let running = loaded.control.epoch().map(|(id, _)| id);
+    sealed
+        .fields
+        .new_key
+        .as_ref()
+        .is_some_and(|new_key| Some(new_key.epoch) == running)
 }
 
 fn envelope(log: &LogId, seq: u64, sealed: Sealed) -> Envelope {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hearth_protocol::codec::Map;
+use hearth_protocol::codec::{Map, Wire};
+use hearth_protocol::control::{Action, ControlEntry};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{AccountId, DeviceId, InstanceToken, LogId, TimeMs};
+use hearth_protocol::limits::MAX_LOSING_ENTRIES;
 use hearth_protocol::message::{
     Acked, Ahead, Applied, Complete, Hello, Refusal, Reply, Stored, VersionRange, Welcome, choose_version,
     session_id,
@@ -156,7 +158,7 @@ impl<S: Store> Relay<S> {
         hello: &Hello,
         turn: &mut Turn<'_>,
     ) -> Result<(), Fault> {
-        let from = hello.control_number.saturating_add(1);
+        let (from, joined) = self.where_it_stands(hello)?;
         let control = &self.loaded(&hello.account)?.control;
         let revoked = control
             .devices()
@@ -165,6 +167,8 @@ impl<S: Store> Relay<S> {
         let last = revoked
             .and_then(|index| control.revocations().get(index))
             .map_or(0, |revocation| revocation.number);
+        // Of another branch, also what shows that somebody from there has joined this one: else it needn't believe it.
+        let last = last.max(joined);
         let mut part = self.control_part(&hello.account, from, (last + 1).saturating_sub(from))?;
         part.wraps = None;
         if !part.entries.is_empty() {
@@ -173,6 +177,37 @@ impl<S: Store> Relay<S> {
         turn.refuse(id, number, ErrorCode::RevokedDevice, 0);
         self.close(id, ErrorCode::RevokedDevice, turn);
         Ok(())
+    }
+
+    /// From which control entry on a device has to be told, and the reunion that names its head, if that is of a branch that
+    /// lost (else 0).
+    fn where_it_stands(&mut self, hello: &Hello) -> Result<(u64, u64), Fault> {
+        let account = &hello.account;
+        let number = self.loaded(account)?.control.number();
+        let behind = hello.control_number.saturating_add(1);
+        let ours = control_entry(&self.rows, account, hello.control_number)?;
+        if ours.is_none_or(|entry| entry.id(account) == hello.control) {
+            return Ok((behind, 0));
+        }
+        let from = behind.min(number + 1).saturating_sub(MAX_LOSING_ENTRIES as u64);
+        let mut joined = 0;
+        self.rows.values::<ControlEntry>(
+            account,
+            Space::Control,
+            &from.to_be_bytes(),
+            &mut |_, _, entry| match &entry.statement.action {
+                Action::Unite(both)
+                    if both.losing.iter().any(|bytes| {
+                        ControlEntry::decode(bytes).is_ok_and(|losing| losing.id(account) == hello.control)
+                    }) =>
+                {
+                    joined = entry.statement.number;
+                    std::ops::ControlFlow::Break(())
+                }
+                _ => std::ops::ControlFlow::Continue(()),
+            },
+        )?;
+        Ok((from.max(1), joined))
     }
 
     fn settle_session(
@@ -190,11 +225,6 @@ impl<S: Store> Relay<S> {
             .get(&hello.account)
             .ok_or(StoreError::Damaged("an account is missing"))?;
         let control = &loaded.control;
-        // A device whose head isn't in our log knows more, or another branch: it asks for what it wants.
-        let in_our_log = hello.control == control.head()
-            || hello.control_number < control.number()
-                && control_entry(&self.rows, &hello.account, hello.control_number)?
-                    .is_some_and(|entry| entry.id(&hello.account) == hello.control);
         let digest = loaded.digest();
         let gate = hello.erased_root == loaded.row.erased_root;
         let (sent, delta) = if hello.vector == digest {
@@ -238,11 +268,8 @@ impl<S: Store> Relay<S> {
         }
         session.phase = Phase::Ready(hello.account, hello.device);
         self.present.entry(hello.account).or_default().insert(id);
-        session.control = if in_our_log {
-            hello.control_number.min(control.number())
-        } else {
-            control.number()
-        };
+        // Of another branch: what follows doesn't fit, and by that the device knows.
+        session.control = hello.control_number.min(control.number());
         session.control_at_hello = hello.control_number;
         session.erased_sent = if gate {
             loaded.row.erased_cursor

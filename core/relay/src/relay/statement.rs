@@ -201,7 +201,8 @@ impl<S: Store> Relay<S> {
             seq: 0,
             link: Link(open.id(account).0),
         };
-        let number = loaded.row.logs;
+        // Numbers needn't be without gaps: the logs of a device that only a losing branch knew are gone.
+        let number = loaded.numbers.last_key_value().map_or(0, |(last, _)| last + 1);
         let row = LogRow {
             number,
             open: open.clone(),
@@ -247,16 +248,9 @@ impl<S: Store> Relay<S> {
         let statement = &ack.statement;
         let key = self.member_key(account, &statement.device)?;
         ack.verify(account, &key).map_err(|_| ErrorCode::BadSignature)?;
-        let Some((running, number)) = self
-            .loaded(account)?
-            .control
-            .epoch()
-            .map(|(id, epoch)| (id, epoch.number))
-        else {
-            return Err(ErrorCode::NotFound.into());
-        };
-        let real = statement.number < number || statement.number == number && statement.epoch == running;
-        if !real {
+        // It needn't be of an epoch of this log: one of a branch that lost still tells the agreement key that its device has.
+        let epoch = self.loaded(account)?.control.epoch();
+        if epoch.is_none_or(|(_, running)| statement.number > running.number) {
             return Err(ErrorCode::NotFound.into());
         }
         let mut device = device_row(&self.rows, account, &statement.device)?;

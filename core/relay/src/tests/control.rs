@@ -380,3 +380,74 @@ fn the_phrase_finds_the_account_and_recovers_it() {
     );
     assert_eq!(closed(&got), Some(ErrorCode::OutOfTurn));
 }
+
+#[test]
+fn a_branch_takes_the_logs_place_only_if_it_wins() {
+    let mut world = World::new();
+    let mut one = world.device(1);
+    let session = world.online(&mut one);
+    let fork = world.entries.len();
+    let (shared, entries) = (world.state.clone(), world.entries.clone());
+    world.enrol(session, 1, 2);
+    world.enrol(session, 1, 3);
+    let held = world.entries.clone();
+    let grown = (world.state.clone(), world.entries.clone());
+    // Another one from the same entry on.
+    (world.state, world.entries) = (shared, entries);
+    for new in 10..14 {
+        let entry = world.enrolment(1, new);
+        world.state.append(&entry, &world.entries).unwrap();
+        world.entries.push(entry);
+    }
+    let other = world.entries.split_off(fork);
+    (world.state, world.entries) = grown;
+    let branch = |count: usize| other[..count].to_vec();
+    let push = |entries: Vec<hearth_protocol::control::ControlEntry>| {
+        Request::Branch(Box::new(hearth_protocol::message::PushBranch {
+            entries: entries.try_into().unwrap(),
+            wraps: None,
+        }))
+    };
+    let conflict = Err(ErrorCode::ControlConflict);
+    assert_eq!(world.accept(session, push(branch(1))), conflict, "shorter");
+    assert_eq!(world.accept(session, push(Vec::new())), conflict, "empty");
+    assert_eq!(
+        world.accept(session, push(held[fork..].to_vec())),
+        conflict,
+        "its own"
+    );
+    assert_eq!(
+        world.accept(session, push(held[..1].to_vec())),
+        conflict,
+        "a genesis"
+    );
+    let mut forged = branch(3);
+    forged[2].signature.0[0] ^= 1;
+    assert_eq!(world.accept(session, push(forged)), Err(ErrorCode::BadSignature));
+    let mut gap = branch(4);
+    gap.remove(1);
+    assert_eq!(world.accept(session, push(gap)), conflict, "a gap");
+    // The one that it lets in is shut out by the other branch: it knows of nothing that it may bring.
+    let mut two = world.device(2);
+    let second = world.online(&mut two);
+    assert_eq!(
+        world.accept(second, push(branch(3))),
+        conflict,
+        "by one that isn't a member there"
+    );
+    world.accept(session, push(branch(3))).unwrap();
+    let mut again = world.device(1);
+    again.instance = one.instance;
+    let fresh = world.connect(1);
+    let (welcome, _) = world.hello(fresh, &mut again);
+    let ahead = welcome.ahead.unwrap();
+    let last = branch(3).pop().unwrap();
+    assert_eq!(
+        (ahead.control, ahead.control_number),
+        (last.id(&world.account), last.statement.number)
+    );
+    let gone = world.connect(2);
+    let hello = world.device(2).hello();
+    let got = world.ask(gone, Request::Hello(Box::new(hello)));
+    assert_eq!(closed(&got), Some(ErrorCode::UnknownDevice));
+}

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use hearth_protocol::codec::{List, Wire};
 use hearth_protocol::control::{
-    Account, Action, ControlEntry, ControlError, ControlStatement, Enrol, Phrase, Revocation, Revoke,
-    ServerChange, Unite, phrase_id, wins,
+    Action, ControlEntry, ControlError, ControlStatement, Enrol, Phrase, Revocation, Revoke, ServerChange,
+    phrase_id,
 };
 use hearth_protocol::erasure::EraseSet;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{DeviceId, Hash, LogId, VerifyKey};
-use hearth_protocol::limits::{MAX_CONTROL_ENTRIES, MAX_LOSING_ENTRIES};
-use hearth_protocol::message::{ControlPart, Fetch, PushControl, Range, Request};
+use hearth_protocol::message::{ControlPart, PushControl, Request};
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::vector::{Head, VersionVector};
 
@@ -107,7 +105,7 @@ impl Turn<'_> {
     }
 
     /// After revocations: what they cut off, here.
-    fn membership_fell(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn membership_fell(&mut self) -> Result<(), DeviceError> {
         let gone: Vec<DeviceId> = self
             .d
             .account
@@ -156,6 +154,10 @@ impl Turn<'_> {
                 continue;
             };
             let device = state.open.statement.device;
+            if !self.d.account.devices().contains_key(&device) {
+                // Of a device that only a losing branch let in: it sleeps until that one is let in again.
+                continue;
+            }
             let cut = revocation.cut.get(&log).map_or(0, |head| head.seq);
             // What exists is looked at, not every number up to one that somebody claims.
             for seq in self.numbers_behind(space::BODY, &log, cut)? {
@@ -227,15 +229,20 @@ impl Turn<'_> {
                 None if forked => self.branch(entry),
                 None if number == self.d.account.number() + 1 => match self.accept_entry(entry)? {
                     Ok(()) => {}
-                    Err(ControlError::NotNext) => self.branch(entry),
+                    Err(ControlError::NotNext) => self.fork_found(),
                     Err(_) => {
                         self.notice(Notice::Tampered);
                         self.end(None);
-                        return Ok(());
                     }
                 },
                 None => self.ask_control(),
             }
+            if self.ends {
+                return Ok(());
+            }
+        }
+        if let (Some(last), true) = (part.entries.last(), part.more) {
+            self.ask_more_of_fork(last.statement.number + 1);
         }
         if let Some(wraps) = &part.wraps {
             self.take_wraps(wraps);
@@ -249,19 +256,6 @@ impl Turn<'_> {
             session.table_wanted = true;
         }
         Ok(())
-    }
-
-    fn branch(&mut self, entry: &ControlEntry) {
-        let Some(session) = self.d.session.as_mut() else {
-            return;
-        };
-        let next = session
-            .branch
-            .last()
-            .map_or(entry.statement.number, |last| last.statement.number + 1);
-        if entry.statement.number == next && session.branch.len() < MAX_LOSING_ENTRIES + MAX_CONTROL_ENTRIES {
-            session.branch.push(entry.clone());
-        }
     }
 
     /// Brings both control logs to one.
@@ -285,7 +279,7 @@ impl Turn<'_> {
             return Ok(());
         };
         if forked {
-            return self.unite(number);
+            return self.reunite(number);
         }
         let account = self.account();
         if self.d.account.number() < number {
@@ -297,11 +291,7 @@ impl Turn<'_> {
             .map(|entry| entry.id(&account));
         if theirs != Some(control) {
             if !self.is_asked(|asked| matches!(asked, Asked::FetchControl)) {
-                let range = Range {
-                    from: number.saturating_sub(MAX_LOSING_ENTRIES as u64),
-                    count: MAX_CONTROL_ENTRIES as u64,
-                };
-                self.ask(Request::Fetch(Fetch::Control(range)), Asked::FetchControl);
+                self.fork_found();
             }
             return Ok(());
         }
@@ -310,7 +300,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn settled(&mut self) {
+    pub(super) fn settled(&mut self) {
         if let Some(session) = self.session() {
             session.stage = session.stage.max(Stage::Gate);
         }
@@ -324,7 +314,7 @@ impl Turn<'_> {
     }
 
     /// Sends the entries that the other side lacks.
-    fn push_entries(&mut self, number: u64) -> Result<(), DeviceError> {
+    pub(super) fn push_entries(&mut self, number: u64) -> Result<(), DeviceError> {
         let from = usize::try_from(number).unwrap_or(usize::MAX).saturating_add(1);
         let entries: Vec<ControlEntry> = self.d.history.iter().skip(from).cloned().collect();
         let account = self.account();
@@ -358,7 +348,6 @@ impl Turn<'_> {
         let Some((number, control)) = target else {
             return Ok(false);
         };
-        let account = self.account();
         if self.d.account.number() < number {
             return Ok(false);
         }
@@ -367,11 +356,7 @@ impl Turn<'_> {
         };
         let me = self.d.me;
         let leads = self.d.account.head() == control
-            && self
-                .d
-                .history
-                .iter()
-                .any(|entry| entry.id(&account) == expected.control)
+            && self.d.knows_entry(&expected.control)
             && self.d.history.iter().any(|entry| {
                 matches!(&entry.statement.action, Action::Enrol(enrol)
                     if enrol.device.device_id() == me && enrol.transcript == expected.transcript)
@@ -396,121 +381,8 @@ impl Turn<'_> {
         Ok(true)
     }
 
-    /// Two branches: the better one stands, and brings in what the other said.
-    fn unite(&mut self, number: u64) -> Result<(), DeviceError> {
-        let account = self.account();
-        let Some(session) = self.d.session.as_ref() else {
-            return Ok(());
-        };
-        let theirs = session.branch.clone();
-        let (Some(first), Some(last)) = (theirs.first(), theirs.last()) else {
-            return Ok(());
-        };
-        if last.statement.number < number {
-            if !self.is_asked(|asked| matches!(asked, Asked::FetchControl)) {
-                let range = Range {
-                    from: last.statement.number + 1,
-                    count: MAX_CONTROL_ENTRIES as u64,
-                };
-                self.ask(Request::Fetch(Fetch::Control(range)), Asked::FetchControl);
-            }
-            return Ok(());
-        }
-        if self.is_asked(|asked| matches!(asked, Asked::Issue { .. })) {
-            return Ok(());
-        }
-        let fork = usize::try_from(first.statement.number).unwrap_or(usize::MAX);
-        let ours: Vec<ControlEntry> = self.d.history.iter().skip(fork).cloned().collect();
-        if wins(&account, &ours, &theirs) {
-            if let Some(session) = self.session() {
-                session.branch.clear();
-            }
-            self.push_entries(first.statement.number.saturating_sub(1))?;
-            self.settled();
-            return Ok(());
-        }
-        let mut entries: Vec<ControlEntry> = self.d.history.iter().take(fork).cloned().collect();
-        entries.extend(theirs.iter().cloned());
-        let Ok(state) = Account::replay(&entries) else {
-            self.notice(Notice::Tampered);
-            self.end(None);
-            return Ok(());
-        };
-        let brings_ours_in = theirs.iter().any(|entry| {
-            matches!(&entry.statement.action, Action::Unite(both)
-                if both.losing.len() == ours.len()
-                    && both.losing.iter().zip(&ours).all(|(bytes, entry)| **bytes == *entry.encode()))
-        });
-        if brings_ours_in {
-            return self.adopt_branch(fork, entries, state);
-        }
-        if state.member(&self.d.me).is_none() {
-            // Shut out in a branch that nobody who knew ours has joined: not believed, shown.
-            self.notice(Notice::Suspicion(Suspicion::Control));
-            self.end(None);
-            return Ok(());
-        }
-        let losing: Vec<_> = ours
-            .iter()
-            .map(|entry| entry.encode().try_into())
-            .collect::<Result<_, _>>()?;
-        let both = Unite {
-            fork: self
-                .d
-                .history
-                .get(fork.wrapping_sub(1))
-                .map_or(Hash::ZERO, |entry| entry.id(&account)),
-            losing: List::try_from(losing)?,
-        };
-        let statement = ControlStatement {
-            number: state.number() + 1,
-            previous: state.head(),
-            author: self.d.me,
-            at: self.at(),
-            action: Action::Unite(Box::new(both)),
-        };
-        let entry = sign_entry(&self.d.signer, &account, statement);
-        self.send_entry(entry, 0, None, None);
-        Ok(())
-    }
-
-    /// Takes the other branch over.
-    fn adopt_branch(
-        &mut self,
-        fork: usize,
-        entries: Vec<ControlEntry>,
-        state: Account,
-    ) -> Result<(), DeviceError> {
-        for number in fork..self.d.history.len().max(entries.len()) {
-            self.disk.delete(space::CONTROL, &(number as u64).to_be_bytes());
-        }
-        // An epoch of the branch that lost has no use.
-        let account = self.account();
-        self.d.history = entries;
-        self.d.account = state;
-        for number in fork..self.d.history.len() {
-            self.write_entry(number);
-        }
-        if let Some((_, epoch)) = self.d.account.epoch() {
-            let epoch = epoch.clone();
-            self.d
-                .keys
-                .epochs
-                .retain(|key| key.number != epoch.number || key.commitment(&account) == epoch.commitment);
-            self.keychain = true;
-        }
-        if let Some(session) = self.session() {
-            session.branch.clear();
-            session.table_wanted = true;
-            session.wraps_asked = false;
-        }
-        self.membership_fell()?;
-        self.epoch_changed();
-        Ok(())
-    }
-
     /// Sends an entry that was made here.
-    fn send_entry(
+    pub(super) fn send_entry(
         &mut self,
         entry: ControlEntry,
         intent: u64,
@@ -645,33 +517,6 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn united(&mut self, entry: &ControlEntry) -> Result<(), DeviceError> {
-        let Some(session) = self.session() else {
-            return Ok(());
-        };
-        let theirs = std::mem::take(&mut session.branch);
-        let Some(fork) = theirs
-            .first()
-            .and_then(|first| usize::try_from(first.statement.number).ok())
-        else {
-            return Ok(());
-        };
-        let mut entries: Vec<ControlEntry> = self.d.history.iter().take(fork).cloned().collect();
-        entries.extend(theirs);
-        entries.push(entry.clone());
-        match Account::replay(&entries) {
-            Ok(state) => {
-                let (number, head) = (state.number(), state.head());
-                self.adopt_branch(fork, entries, state)?;
-                if let Some(ahead) = self.session().and_then(|session| session.ahead.as_mut()) {
-                    (ahead.control_number, ahead.control) = (number, head);
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     pub(super) fn issue_refused(
         &mut self,
         entry: &ControlEntry,
@@ -686,6 +531,8 @@ impl Turn<'_> {
         }
         self.wake_at(retry);
         match code {
+            // Whoever was quicker may have brought in the same.
+            _ if matches!(entry.statement.action, Action::Unite(_)) => self.end(None),
             ErrorCode::ControlConflict => {
                 if let Some(session) = self.session() {
                     session.issue_after = 0;

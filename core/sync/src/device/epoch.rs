@@ -174,12 +174,29 @@ impl Turn<'_> {
         let Some(wrap) = wraps.devices.get(&me) else {
             return;
         };
-        // A key that was destroyed: somebody grants the epoch to the present one.
-        if let Some(private) = self.d.keys.private(&wrap.to)
-            && let Ok(key) = EpochKey::unwrap(&account, &epoch, Some(&me), private, wrap)
-        {
-            self.epoch_opened(key);
+        let private = self.d.keys.private(&wrap.to);
+        let opened =
+            private.and_then(|private| EpochKey::unwrap(&account, &epoch, Some(&me), private, wrap).ok());
+        match opened {
+            Some(key) => self.epoch_opened(key),
+            // A key that was destroyed: somebody grants the epoch to the present one, once they know it.
+            None => self.d.keys_stale = true,
         }
+    }
+
+    /// The epoch was wrapped to a key that this device has no more: a server that was restored may have forgotten which one
+    /// it has.
+    pub(super) fn say_newest_key(&mut self) -> Result<(), DeviceError> {
+        if !std::mem::take(&mut self.d.keys_stale) || self.epoch_key().is_some() {
+            return Ok(());
+        }
+        let me = self.d.me;
+        for ack in self.newest_epoch_acks()? {
+            if matches!(&ack, AnyStatement::EpochAck(ack) if ack.statement.device == me) {
+                self.ask_statement(0, ack);
+            }
+        }
+        Ok(())
     }
 
     /// Asks for the wraps when the running epoch's key isn't here.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_protocol::codec::Set;
-use hearth_protocol::control::Action;
+use hearth_protocol::control::{Action, ControlEntry};
 use hearth_protocol::erasure::{Erase, EraseAck, EraseSet, Receipt, erased_root};
 use hearth_protocol::hash::Signed;
 use hearth_protocol::id::{DeviceId, Handle, Hash, LogId, VerifyKey};
@@ -108,6 +108,18 @@ impl Erased {
         }
     }
 
+    /// Which epochs end what, in a control log that isn't the one from before.
+    pub(super) fn end_again(&mut self, history: &[ControlEntry]) {
+        for known in self.all.values_mut() {
+            known.ended = None;
+        }
+        for entry in history {
+            if let Action::Epoch(epoch) = &entry.statement.action {
+                self.ended(&epoch.ends, epoch.number);
+            }
+        }
+    }
+
     fn insert(&mut self, id: Hash, known: Known) {
         let (log, number, done) = (known.log, known.number, known.done);
         self.all.insert(id, known);
@@ -178,11 +190,7 @@ pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceErr
     for (id, known) in found {
         device.erased.insert(id, known);
     }
-    for entry in &device.history {
-        if let Action::Epoch(epoch) = &entry.statement.action {
-            device.erased.ended(&epoch.ends, epoch.number);
-        }
-    }
+    device.erased.end_again(&device.history);
     disk.each(space::RECEIPT, &[], |key, _: Signed<Receipt>| {
         if let (Some((erase, rest)), true) = (key.split_first_chunk::<32>(), key.len() == 64)
             && let Some(known) = device.erased.all.get_mut(&Hash(*erase))
@@ -468,6 +476,10 @@ impl Turn<'_> {
             record.sent = true;
             self.disk.put(space::ERASE, &id.0, &record);
         }
+        // Acknowledgements of it may have come before it.
+        if let Some(session) = self.session() {
+            session.refused.clear();
+        }
         // Its keys leave the registry now.
         if !self.d.state.dirty.is_empty() {
             self.d.state.dirty_since = 1;
@@ -539,6 +551,17 @@ impl Turn<'_> {
         {
             known.complete = true;
             self.notice(Notice::Erased(*id));
+        }
+    }
+
+    /// After the control log was exchanged: what was complete may lack something now.
+    pub(super) fn forget_completeness(&mut self) {
+        let ids: Vec<Hash> = self.d.erased.all.keys().copied().collect();
+        for id in ids {
+            let complete = self.d.missing(&id).is_some_and(|missing| missing.is_none());
+            if let Some(known) = self.d.erased.get_mut(&id) {
+                known.complete = complete;
+            }
         }
     }
 

@@ -14,7 +14,9 @@ use hearth_protocol::message::{Priority, Stored};
 use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{FewPositions, Head, Positions, VersionVector};
 
-use super::record::{Piecemeal, Place, Server, Waiting, live_key, of_live_key, place_key, raised, space};
+use super::record::{
+    Log, Piecemeal, Place, Server, Waiting, live_key, of_live_key, place_key, raised, space,
+};
 use super::session::Stage;
 use super::turn::Turn;
 use super::{BATCH_BYTES, COMPACT_AT, DeviceError, LocalContent, MAX_UNCONFIRMED_BYTES, Notice, Output};
@@ -260,7 +262,9 @@ impl Turn<'_> {
     pub(super) fn plan_refill(&mut self, theirs: &VersionVector) -> Result<(), DeviceError> {
         let (own, home) = (self.d.state.log, self.at_home());
         let mut openings = Vec::new();
-        for (log, state) in &self.d.logs {
+        let awake = self.d.logs.iter().filter(|(_, state)| self.d.is_awake(state));
+        let awake: Vec<(LogId, Log)> = awake.map(|(log, state)| (*log, state.clone())).collect();
+        for (log, state) in &awake {
             let have = theirs.get(log).map_or(0, |head| head.seq);
             let Some(session) = self.d.session.as_mut() else {
                 return Ok(());

@@ -13,7 +13,7 @@ const MISSING_AFTER_MS: u64 = 30_000;
 /// Erasures whose confirmations are asked for in one session.
 const MAX_CONFIRMATIONS: usize = 64;
 /// How long after everything is here others are granted the epoch's key.
-const GRANT_AFTER_MS: u64 = 2_000;
+pub(super) const GRANT_AFTER_MS: u64 = 2_000;
 /// At most one acknowledgement in this time.
 const ACK_INTERVAL_MS: u64 = 200;
 
@@ -32,6 +32,9 @@ impl Turn<'_> {
         if self.stage() >= Some(Stage::Gate) {
             self.say_unsent()?;
             self.send_erasures()?;
+        }
+        if self.stage() >= Some(Stage::Gate) {
+            self.say_newest_key()?;
         }
         if self.stage() == Some(Stage::Gate) {
             self.gate()?;

@@ -263,7 +263,7 @@ impl Turn<'_> {
         };
         session.shards_idle = if nothing_came { session.shards_idle + 1 } else { 0 };
         let idle = session.shards_idle;
-        if known && !after.is_empty() && self.d.keys.epoch(part.table.statement.epoch).is_some() {
+        if known && !after.is_empty() && self.shard_keys(&part.table.statement).is_some() {
             if idle < MAX_IDLE_SHARDS {
                 self.ask_shards(&after)?;
             } else {
@@ -304,15 +304,16 @@ impl Turn<'_> {
         self.d.table_known = Some((table.number, id));
         self.disk.put(space::TABLE, ONLY, signed);
         let Some(keys) = self.shard_keys(table) else {
-            if table.epoch < self.running() && self.epoch_key().is_some() {
-                // Rolled back behind an epoch: its keys are here anyway, and are written again.
+            if self.epoch_key().is_some() {
+                // Rolled back behind an epoch, or of a branch that lost: what is here is written again.
                 for index in 0..=u8::MAX {
                     if !self.entries(index)?.is_empty() {
                         self.mark_dirty(index);
                     }
                 }
                 self.d.state.dirty_since = 1;
-                (self.d.table, self.d.table_epoch) = (id, table.epoch);
+                let opens = table.epoch < self.running();
+                (self.d.table, self.d.table_epoch) = (id, if opens { table.epoch } else { 0 });
             }
             return Ok(());
         };

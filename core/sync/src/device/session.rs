@@ -57,6 +57,8 @@ pub(super) enum Asked {
     },
     /// An entry that the other side lacks.
     OldEntry,
+    /// The branch of the control log that wins over the other side's.
+    Branch,
     Erase(Hash),
     Registry(Box<RegistryUpdate>),
     /// A statement, by its number among the unsent ones; 0: not one of them.
@@ -145,6 +147,8 @@ pub(super) struct Session {
     pub(super) refused: BTreeSet<u64>,
     /// The other branch of a forked control log, as far as it is here.
     pub(super) branch: Vec<ControlEntry>,
+    /// The control logs differ, and the other one is being read.
+    pub(super) fork_asked: bool,
     pub(super) published: bool,
     pub(super) up_to_date_said: bool,
     pub(super) missing_asked: bool,
@@ -224,6 +228,7 @@ impl Turn<'_> {
             wraps_asked: false,
             refused: BTreeSet::new(),
             branch: Vec::new(),
+            fork_asked: false,
             published: false,
             up_to_date_said: false,
             missing_asked: false,
@@ -385,6 +390,12 @@ impl Turn<'_> {
                 self.take_wraps(&wraps);
                 Ok(())
             }
+            // Of devices that the other branch let in, perhaps: not counted, so they come again.
+            (_, Reply::Statements(_))
+                if self.d.session.as_ref().is_some_and(|session| session.fork_asked) =>
+            {
+                Ok(())
+            }
             (asked, Reply::Statements(list)) => {
                 if let (None, Some(session)) = (&asked, self.session()) {
                     session.statements += list.len() as u64;
@@ -520,6 +531,10 @@ impl Turn<'_> {
                 registry,
             } => self.issued(&entry, intent, registry.as_deref()),
             Asked::Erase(id) => self.erase_sent(&id),
+            Asked::Branch => {
+                self.branch_taken();
+                Ok(())
+            }
             Asked::Registry(update) => {
                 if let Some(session) = self.session() {
                     session.issuing = false;
@@ -564,6 +579,8 @@ impl Turn<'_> {
             Some(Asked::Issue { entry, intent, .. }) => {
                 return self.issue_refused(&entry, intent, code, retry);
             }
+            // Its branch has grown meanwhile: the next connection compares again.
+            Some(Asked::Branch) => self.end(None),
             Some(Asked::Registry(_)) => {
                 if let Some(session) = self.session() {
                     session.issuing = false;
@@ -573,6 +590,8 @@ impl Turn<'_> {
                 self.wake_at(retry);
                 return Ok(());
             }
+            // They went with a branch, or with a restore: somebody grants the key.
+            Some(Asked::FetchWraps) if code == ErrorCode::NotFound => return Ok(()),
             Some(Asked::Applied { .. }) if code == ErrorCode::GateClosed => {
                 self.compare_erasures();
                 return Ok(());
@@ -597,6 +616,15 @@ impl Turn<'_> {
                 self.wake_at(retry);
             }
             _ => {}
+        }
+        if code == ErrorCode::RevokedDevice
+            && self
+                .d
+                .session
+                .as_ref()
+                .is_some_and(|session| !session.branch.is_empty())
+        {
+            return self.shut_out_elsewhere();
         }
         if code == ErrorCode::RevokedDevice {
             // Believed only when the entry was seen: a server could else make a device give up.
@@ -668,7 +696,10 @@ impl Turn<'_> {
         if let Some(session) = self.session() {
             session.shards_asked = shards.len().max(1);
         }
-        self.ask(Request::Fetch(Fetch::Shards(set)), Asked::FetchShards);
+        self.ask(
+            Request::Fetch(Fetch::Shards(set)),
+            Asked::FetchShards(shards.len()),
+        );
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Heartbeat, 
 use hearth_protocol::vector::Head;
 
 use super::disk::Disk;
+use super::pump::GRANT_AFTER_MS;
 use super::record::{Log, Peer, of_live_key, pair_key, space};
 use super::session::{Stage, genuine};
 use super::turn::{Turn, device_of, first_link, log_of};
@@ -92,8 +93,16 @@ pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceErr
 }
 
 fn note_epoch_ack(device: &mut Device, ack: &EpochAck) {
-    let number = device.on_epoch.entry(ack.device).or_default();
-    *number = ack.number.max(*number);
+    // One of a branch that lost says which agreement key its device has, and nothing of the epochs in force.
+    let account = device.account.id();
+    let real = device
+        .epoch_entry(ack.number)
+        .and_then(|number| device.history.get(usize::try_from(number).ok()?))
+        .is_some_and(|entry| entry.id(&account) == ack.epoch);
+    if real {
+        let number = device.on_epoch.entry(ack.device).or_default();
+        *number = ack.number.max(*number);
+    }
     let newest = device.agreement.entry(ack.device).or_insert((0, ack.agreement));
     if ack.number >= newest.0 {
         *newest = (ack.number, ack.agreement);
@@ -131,6 +140,15 @@ impl Turn<'_> {
         self.disk.put(space::STATEMENT, &key, ack);
         note_epoch_ack(self.d, statement);
         self.look_all_complete();
+    }
+
+    /// Looks again at which acknowledgements are of epochs in force.
+    pub(super) fn reread_epoch_acks(&mut self) -> Result<(), DeviceError> {
+        self.d.on_epoch.clear();
+        for ack in Self::epoch_acks(&self.disk)? {
+            note_epoch_ack(self.d, &ack.statement);
+        }
+        Ok(())
     }
 
     /// Every acknowledgement of an erasure that is kept.
@@ -288,6 +306,10 @@ impl Turn<'_> {
                 let fine = genuine(&ack, &account, self.key_of(&ack.statement.device).as_ref());
                 if fine && ack.statement.device != self.d.me {
                     self.keep_epoch_ack(&ack);
+                    if ack.statement.number < self.running() {
+                        // Its key may be newer than the one that the running epoch is wrapped to.
+                        self.wake_at(self.now + GRANT_AFTER_MS);
+                    }
                 }
                 fine
             }
@@ -445,7 +467,9 @@ impl Turn<'_> {
     pub(super) fn live_root(&self) -> Result<Hash, DeviceError> {
         let mut live = BTreeSet::new();
         self.disk.each(space::LIVE, &[], |key, header_hash: Hash| {
-            if let Some((_, log, seq)) = of_live_key(key) {
+            if let Some((_, log, seq)) = of_live_key(key)
+                && self.d.logs.get(&log).is_some_and(|state| self.d.is_awake(state))
+            {
                 live.insert(Live {
                     log,
                     seq,

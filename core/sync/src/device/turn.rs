@@ -43,6 +43,14 @@ pub(super) struct Turn<'a> {
     state_before: State,
 }
 
+impl Device {
+    /// Whether the control log knows the device of a log. One that only a losing branch let in sleeps until it is let in
+    /// again: nobody else can take its log.
+    pub(super) fn is_awake(&self, log: &Log) -> bool {
+        self.account.devices().contains_key(&log.open.statement.device)
+    }
+}
+
 impl<'a> Turn<'a> {
     pub(super) fn new(
         d: &'a mut Device,
@@ -174,13 +182,16 @@ impl<'a> Turn<'a> {
 
     /// What is stored: every log that is open, those without an item too.
     pub(super) fn vector(&self) -> Result<VersionVector, DeviceError> {
-        let heads = self.d.logs.iter().map(|(log, state)| (*log, state.stored));
-        Ok(VersionVector::new(heads)?)
+        let awake = self.d.logs.iter().filter(|(_, state)| self.d.is_awake(state));
+        Ok(VersionVector::new(
+            awake.map(|(log, state)| (*log, state.stored)),
+        )?)
     }
 
     /// What is applied.
     pub(super) fn applied_vector(&self) -> Result<VersionVector, DeviceError> {
-        let heads = self.d.logs.iter().map(|(log, state)| (*log, state.applied));
+        let awake = self.d.logs.iter().filter(|(_, state)| self.d.is_awake(state));
+        let heads = awake.map(|(log, state)| (*log, state.applied));
         Ok(VersionVector::new(heads.filter(|(_, head)| head.seq > 0))?)
     }
 
@@ -254,6 +265,7 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         unsent: BTreeSet::new(),
         peers: BTreeMap::new(),
         asked_needs: BTreeSet::new(),
+        keys_stale: false,
         fresh: true,
         phrase: None,
         session: None,
