@@ -696,10 +696,7 @@ impl Turn<'_> {
         if let Some(session) = self.session() {
             session.shards_asked = shards.len().max(1);
         }
-        self.ask(
-            Request::Fetch(Fetch::Shards(set)),
-            Asked::FetchShards(shards.len()),
-        );
+        self.ask(Request::Fetch(Fetch::Shards(set)), Asked::FetchShards);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ fn erasing() -> (tempfile::TempDir, Store, Machine) {
     let key = Protection::KeyFile(folder.path().join("key"));
     let mut store = Store::create(&folder.path().join("profile"), &key).unwrap();
     let founding = Founding {
-        recovery: Phrase::random(&mut OsEntropy).public().unwrap(),
+        phrase: Phrase::random(&mut OsEntropy),
         server: None,
         invitation: String::new(),
     };
