@@ -115,7 +115,7 @@ pub fn united(store: &Store, item: &SyncItem) -> Result<Option<SyncContent>, Doc
         let read = doc.and_then(|doc| doc.record(convert::document_kind(item.kind)));
         records.extend(read.ok());
     }
-    Ok(Record::united(records).as_ref().and_then(convert::content))
+    Ok(Record::united(records).as_ref().map(convert::content))
 }
 
 fn stored(handle: Handle, item: SyncItem, doc: &Doc) -> SyncDocument {

@@ -5,7 +5,7 @@ use hearth_store::{SyncContent, SyncItem, SyncKind};
 use hearth_sync::content::DocumentKind;
 use hearth_sync::document::{
     ChatRecord, LocalId, MemoryKind, MemoryOrigin, MemoryRecord, MemoryStatus, MessageRecord, MessageStatus,
-    Record, Role, SettingsRecord, Source,
+    Record, Role, SettingsRecord, Source, UsageRecord, Use,
 };
 
 pub(super) fn document_kind(kind: SyncKind) -> DocumentKind {
@@ -13,7 +13,6 @@ pub(super) fn document_kind(kind: SyncKind) -> DocumentKind {
         SyncKind::Memory => DocumentKind::Memory,
         SyncKind::Chat => DocumentKind::Chat,
         SyncKind::Settings => DocumentKind::Settings,
-        SyncKind::Biography => DocumentKind::Biography,
         SyncKind::Usage => DocumentKind::Usage,
         SyncKind::Media => DocumentKind::Media,
     }
@@ -24,7 +23,6 @@ pub(super) fn sync_kind(kind: DocumentKind) -> SyncKind {
         DocumentKind::Memory => SyncKind::Memory,
         DocumentKind::Chat => SyncKind::Chat,
         DocumentKind::Settings => SyncKind::Settings,
-        DocumentKind::Biography => SyncKind::Biography,
         DocumentKind::Usage => SyncKind::Usage,
         DocumentKind::Media => SyncKind::Media,
     }
@@ -36,7 +34,6 @@ pub(super) fn item(record: &Record) -> SyncItem {
         Record::Memory(memory) => memory.id.to_vec(),
         Record::Chat(chat) => chat.id.to_vec(),
         Record::Settings(settings) => settings.group.clone().into_bytes(),
-        Record::Biography(_) => Vec::new(),
         Record::Usage(usage) => usage.log.to_vec(),
     };
     SyncItem {
@@ -155,6 +152,19 @@ pub(super) fn record(content: &SyncContent) -> Record {
             group: group.clone(),
             values: values.clone(),
         }),
+        SyncContent::Usage { device, uses } => Record::Usage(UsageRecord {
+            log: *device,
+            uses: uses
+                .iter()
+                .map(|(memory, used)| {
+                    let used = Use {
+                        count: used.count,
+                        last_used_at_ms: used.last_used_at_ms,
+                    };
+                    (*memory.as_bytes(), used)
+                })
+                .collect(),
+        }),
     }
 }
 
@@ -173,9 +183,9 @@ fn message(message: &store::SyncMessage) -> Option<(LocalId, MessageRecord)> {
     Some((*message.id.as_bytes(), record))
 }
 
-/// A record as the store takes it; `None` for kinds that it has no place for.
-pub(super) fn content(record: &Record) -> Option<SyncContent> {
-    Some(match record {
+/// A record as the store takes it.
+pub(super) fn content(record: &Record) -> SyncContent {
+    match record {
         Record::Memory(memory) => SyncContent::Memory(store::Memory {
             id: store::MemoryId::from_bytes(memory.id),
             text: memory.text.clone(),
@@ -236,6 +246,19 @@ pub(super) fn content(record: &Record) -> Option<SyncContent> {
             group: settings.group.clone(),
             values: settings.values.clone(),
         },
-        Record::Biography(_) | Record::Usage(_) => return None,
-    })
+        Record::Usage(usage) => SyncContent::Usage {
+            device: usage.log,
+            uses: usage
+                .uses
+                .iter()
+                .map(|(memory, used)| {
+                    let used = store::SyncUse {
+                        count: used.count,
+                        last_used_at_ms: used.last_used_at_ms,
+                    };
+                    (store::MemoryId::from_bytes(*memory), used)
+                })
+                .collect(),
+        },
+    }
 }

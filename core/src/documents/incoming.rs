@@ -141,7 +141,7 @@ impl<'s> Incoming<'s> {
         for (item, handles) in of_items {
             let (united, more) = self.united(&item, &mut records)?;
             let last = handles.last().copied();
-            let content = united.as_ref().and_then(convert::content);
+            let content = united.as_ref().map(convert::content);
             // Once for each thing, with its last document.
             if let Some(write) = writes
                 .iter_mut()

@@ -7,7 +7,7 @@ use hearth_protocol::id::{Handle, LogId};
 use hearth_store::{
     ChatId, DEVICE_SETTINGS, ErasePlan, ErasureOrder, MemoryChange, MemoryId, MemoryKind, MemoryOrigin,
     MemoryQuery, MemoryStatus, MessageId, MessageStatus, NewChat, NewMemory, NewMessage, Protection, Role,
-    SYNCED_SETTINGS, SourceTurn, Store, SyncBatch, SyncItem, SyncReport,
+    SYNCED_SETTINGS, SourceTurn, Store, SyncBatch, SyncItem, SyncKind, SyncReport,
 };
 use hearth_sync::content::DocumentKind;
 use hearth_sync::document::{Doc, Record};
@@ -649,4 +649,66 @@ fn what_contradicts_on_two_devices_is_settled_alike() {
     let all = compared(&mut one, &mut other);
     let active = all.iter().filter(|part| part.1 == MemoryStatus::Active);
     assert_eq!(active.count(), 1, "{all:?}");
+}
+
+/// How often memories were used is told once a day, and adds up on every device.
+#[test]
+fn counts_of_use_add_up_over_devices() {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let memory = one.remember("The user lives in Oslo", Vec::new());
+    settle(&mut one, &mut other);
+    let used = |device: &Device| {
+        let memory = device.store.memory(memory).unwrap();
+        (memory.use_count, memory.last_used_at_ms)
+    };
+    let day = |one: &mut Device, other: &mut Device, now_ms: i64| {
+        for (device, id) in [(&mut *one, [1; 16]), (&mut *other, [2; 16])] {
+            device.store.tell_usage(id, now_ms).unwrap();
+        }
+        settle(one, other);
+    };
+    day(&mut one, &mut other, 100);
+    one.store.mark_used(&[memory], 110).unwrap();
+    one.store.mark_used(&[memory], 120).unwrap();
+    other.store.mark_used(&[memory], 115).unwrap();
+    day(&mut one, &mut other, 200);
+    assert_eq!(
+        (used(&one), used(&other)),
+        ((2, Some(120)), (1, Some(115))),
+        "not twice a day"
+    );
+    day(&mut one, &mut other, 100 + DAY);
+    assert_eq!((used(&one), used(&other)), ((3, Some(120)), (3, Some(120))));
+    other.store.mark_used(&[memory], 200 + DAY).unwrap();
+    day(&mut one, &mut other, 100 + 2 * DAY);
+    assert_eq!(
+        (used(&one), used(&other)),
+        ((4, Some(200 + DAY)), (4, Some(200 + DAY)))
+    );
+    day(&mut one, &mut other, 100 + 3 * DAY);
+    assert_eq!(used(&one).0, 4, "what was told is told once");
+    // Counts may come before their memory does, and go with it.
+    let late = one.remember("The door is blue", Vec::new());
+    one.store.mark_used(&[late], 300 + DAY).unwrap();
+    one.store.tell_usage([1; 16], 100 + 4 * DAY).unwrap();
+    let mut sent = one.publish();
+    sent.sort_by_key(|(_, kind, _)| *kind != DocumentKind::Usage);
+    assert_eq!(sent.len(), 2);
+    for part in sent {
+        other.take(&vec![part]);
+    }
+    assert_eq!(other.store.memory(late).unwrap().use_count, 1);
+    let scope = hearth_store::EraseScope::Items {
+        memories: vec![late],
+        turns: Vec::new(),
+    };
+    let plan = one.store.plan_erasure(&scope).unwrap().plan();
+    one.store.erase(&plan, 50).unwrap();
+    day(&mut one, &mut other, 100 + 5 * DAY);
+    let uses = one.content(&SyncItem {
+        kind: SyncKind::Usage,
+        local: vec![1; 16],
+    });
+    assert!(matches!(uses, Some(Record::Usage(told)) if told.uses.keys().eq([memory.as_bytes()])));
 }

@@ -64,6 +64,6 @@ pub use store::{DATABASE_FILE, KEY_HEADER_FILE, LOCK_FILE, Store, StoreOptions};
 pub use sync::{
     DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, Dirty, DocumentWrite, ErasureDone, ErasureOrder, SYNCED_SETTINGS,
     SettingsGroup, SyncBatch, SyncChat, SyncContent, SyncDocument, SyncItem, SyncKind, SyncMessage,
-    SyncPiece, SyncRecord, SyncReport,
+    SyncPiece, SyncRecord, SyncReport, SyncUse,
 };
 pub use vectors::{EmbeddingModel, Index, MAX_DIMENSIONS, TextToEmbed};

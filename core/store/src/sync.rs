@@ -31,6 +31,7 @@ mod content;
 mod erase;
 mod journal;
 mod scope;
+mod usage;
 mod write;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ use crate::store::Store;
 
 pub(crate) use erase::{Author, Leaving, is_gone, ordered_here};
 pub use scope::{DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, SYNCED_SETTINGS, SettingsGroup};
+pub use usage::SyncUse;
+pub(crate) use usage::forget as forget_use;
 pub use write::{DocumentWrite, ErasureDone, ErasureOrder, SyncBatch, SyncPiece, SyncRecord, SyncReport};
 
 /// What a document is of. The numbers are those of the protocol.
@@ -57,12 +60,10 @@ pub enum SyncKind {
     Chat = 2,
     /// A group of settings.
     Settings = 3,
-    /// What the biography was made from.
-    Biography = 4,
     /// Recall counters.
-    Usage = 5,
+    Usage = 4,
     /// A media blob.
-    Media = 6,
+    Media = 5,
 }
 
 impl SyncKind {
@@ -72,7 +73,6 @@ impl SyncKind {
             SyncKind::Memory,
             SyncKind::Chat,
             SyncKind::Settings,
-            SyncKind::Biography,
             SyncKind::Usage,
             SyncKind::Media,
         ]
@@ -198,6 +198,13 @@ pub enum SyncContent {
         /// The values.
         values: BTreeMap<String, String>,
     },
+    /// How often a device put memories before its model.
+    Usage {
+        /// The id of the device's counts.
+        device: [u8; 16],
+        /// By memory.
+        uses: BTreeMap<MemoryId, SyncUse>,
+    },
 }
 
 impl SyncContent {
@@ -207,6 +214,10 @@ impl SyncContent {
             SyncContent::Memory(memory) => SyncItem::memory(memory.id),
             SyncContent::Chat(chat) => SyncItem::chat(chat.id),
             SyncContent::Settings { group, .. } => SyncItem::settings(group),
+            SyncContent::Usage { device, .. } => SyncItem {
+                kind: SyncKind::Usage,
+                local: device.to_vec(),
+            },
         }
     }
 }
@@ -248,7 +259,8 @@ impl Store {
         capture::end(&transaction)?;
         transaction.execute_batch(
             "DELETE FROM sync_record; DELETE FROM sync_document; DELETE FROM sync_piece; DELETE FROM sync_dirty; DELETE FROM sync_successor;
-             DELETE FROM sync_erased; DELETE FROM sync_outgoing_erasure; UPDATE sync_state SET running = 0;",
+             DELETE FROM sync_erased; DELETE FROM sync_outgoing_erasure; DELETE FROM memory_use;
+             UPDATE sync_state SET running = 0, usage = NULL, usage_told_at_ms = NULL;",
         )?;
         transaction.commit()?;
         self.truncate_log()

@@ -5,6 +5,7 @@ mod mirror;
 mod pages;
 mod sync;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -635,6 +636,31 @@ fn the_database_of_version_3_opens() {
 }
 
 #[test]
+fn the_database_of_version_4_opens() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v4");
+    let dir = tempfile::tempdir().unwrap();
+    for name in [DATABASE_FILE, KEY_HEADER_FILE] {
+        fs::copy(fixture.join(name), dir.path().join(name)).unwrap();
+    }
+    let mut store = open(dir.path()).unwrap();
+    store.verify().unwrap();
+    let fact = store.memories(&MemoryQuery::default()).unwrap().remove(0);
+    assert_eq!((fact.use_count, fact.last_used_at_ms), (3, Some(90)));
+    store.mark_used(&[fact.id], 91).unwrap();
+    assert!(!store.tell_usage([1; 16], 0).unwrap(), "it begins");
+    let day = 24 * 60 * 60 * 1000;
+    assert!(store.tell_usage([2; 16], day).unwrap());
+    let own = crate::SyncItem {
+        kind: crate::SyncKind::Usage,
+        local: vec![1; 16],
+    };
+    let Some(crate::SyncContent::Usage { uses, .. }) = store.sync_content(&own).unwrap() else {
+        panic!("no counts")
+    };
+    assert_eq!(uses[&fact.id].count, 1, "what this device counted");
+}
+
+#[test]
 #[ignore = "writes the fixture of the current schema version"]
 fn write_fixture() {
     let (dir, mut store) = create();
@@ -650,6 +676,32 @@ fn write_fixture() {
     remember(&mut store);
     store.begin_sync().unwrap();
     store.sync_write(&synced(&store), 10).unwrap();
+    let fact = store.memories(&MemoryQuery::default()).unwrap().remove(0);
+    let content = crate::SyncContent::Usage {
+        device: [8; 16],
+        uses: BTreeMap::from([(
+            fact.id,
+            crate::SyncUse {
+                count: 3,
+                last_used_at_ms: 90,
+            },
+        )]),
+    };
+    let document = crate::SyncDocument {
+        handle: hearth_protocol::id::Handle([8; 16]),
+        item: content.item(),
+        document: b"counts".to_vec(),
+        published: Vec::new(),
+    };
+    let batch = crate::SyncBatch {
+        documents: vec![crate::DocumentWrite {
+            document,
+            content: Some(content),
+            more: false,
+        }],
+        ..crate::SyncBatch::default()
+    };
+    store.sync_write(&batch, 11).unwrap();
     drop(store);
     let to = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{SCHEMA_VERSION}"));
     fs::create_dir_all(&to).unwrap();

@@ -16,23 +16,14 @@ pub enum DocumentKind {
     Chat = 2,
     /// A group of settings; the devices' names are one.
     Settings = 3,
-    /// A biography source.
-    Biography = 4,
     /// Recall counters, in batches of a day at most.
-    Usage = 5,
+    Usage = 4,
     /// A media blob.
-    Media = 6,
+    Media = 5,
 }
 
 impl DocumentKind {
-    const ALL: [Self; 6] = [
-        Self::Memory,
-        Self::Chat,
-        Self::Settings,
-        Self::Biography,
-        Self::Usage,
-        Self::Media,
-    ];
+    const ALL: [Self; 5] = [Self::Memory, Self::Chat, Self::Settings, Self::Usage, Self::Media];
 }
 
 /// Bytes of a document or of a change.

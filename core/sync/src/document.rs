@@ -33,7 +33,6 @@
 //!
 //! The mark is 400 bytes for a small edit on the wire; salt, tag and signature of its envelope take 112 of them.
 
-mod biography;
 mod chat;
 pub mod guard;
 pub mod media;
@@ -50,7 +49,6 @@ use hearth_protocol::id::{Hash, LogId};
 use crate::content::DocumentKind;
 use tree::Tree;
 
-pub use biography::BiographyRecord;
 pub use chat::{ChatRecord, MessageRecord, MessageStatus, Role};
 pub use memory::{MAX_MEMORY_BYTES, MemoryKind, MemoryOrigin, MemoryRecord, MemoryStatus, Source};
 pub use settings::SettingsRecord;
@@ -97,8 +95,6 @@ pub enum Record {
     Chat(ChatRecord),
     /// A group of settings.
     Settings(SettingsRecord),
-    /// Which memories the biography was made from.
-    Biography(BiographyRecord),
     /// How often one device put memories before its model.
     Usage(UsageRecord),
 }
@@ -110,7 +106,6 @@ impl Record {
             Self::Memory(_) => DocumentKind::Memory,
             Self::Chat(_) => DocumentKind::Chat,
             Self::Settings(_) => DocumentKind::Settings,
-            Self::Biography(_) => DocumentKind::Biography,
             Self::Usage(_) => DocumentKind::Usage,
         }
     }
@@ -126,7 +121,6 @@ impl Record {
             (Self::Memory(a), Self::Memory(b)) => Self::Memory(a.united(b)),
             (Self::Chat(a), Self::Chat(b)) => Self::Chat(a.united(b)),
             (Self::Settings(a), Self::Settings(b)) => Self::Settings(a.united(b)),
-            (Self::Biography(a), Self::Biography(b)) => Self::Biography(a.united(b)),
             (Self::Usage(a), Self::Usage(b)) => Self::Usage(a.united(b)),
             (first, _) => first,
         })
@@ -137,7 +131,6 @@ impl Record {
             DocumentKind::Memory => Self::Memory(MemoryRecord::read(tree)?),
             DocumentKind::Chat => Self::Chat(ChatRecord::read(tree)?),
             DocumentKind::Settings => Self::Settings(SettingsRecord::read(tree)?),
-            DocumentKind::Biography => Self::Biography(BiographyRecord::read(tree)?),
             DocumentKind::Usage => Self::Usage(UsageRecord::read(tree)?),
             DocumentKind::Media => return Err(malformed("media isn't an Automerge document")),
         })
@@ -148,7 +141,6 @@ impl Record {
             Self::Memory(memory) => memory.tree(),
             Self::Chat(chat) => chat.tree(),
             Self::Settings(settings) => settings.tree(),
-            Self::Biography(biography) => biography.tree(),
             Self::Usage(usage) => usage.tree(),
         }
     }

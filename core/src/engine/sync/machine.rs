@@ -284,6 +284,7 @@ impl Machine {
 
     /// Hands over what was erased, asked for and changed here.
     fn pump(&mut self, store: &mut Store, now_ms: i64, effects: &mut Effects) -> Result<(), EngineError> {
+        store.tell_usage(random_handle().0, now_ms)?;
         loop {
             let erased = store.outgoing_erasures(ERASED_AT_ONCE)?;
             if erased.is_empty() {
@@ -569,7 +570,6 @@ fn document_kind(kind: SyncKind) -> DocumentKind {
         SyncKind::Memory => DocumentKind::Memory,
         SyncKind::Chat => DocumentKind::Chat,
         SyncKind::Settings => DocumentKind::Settings,
-        SyncKind::Biography => DocumentKind::Biography,
         SyncKind::Usage => DocumentKind::Usage,
         SyncKind::Media => DocumentKind::Media,
     }

@@ -9,7 +9,7 @@ use super::{EraseCounts, ErasePlan, EraseReceipt};
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::messages::MessageStatus;
-use crate::sync::{Author, Leaving};
+use crate::sync::{Author, Leaving, forget_use};
 use crate::{biography, recall_index, search};
 
 /// What an emptied message has for metadata.
@@ -130,6 +130,7 @@ pub(crate) fn remove_memories(
         counts.vectors += count("SELECT count(*) FROM memory_vector WHERE item = ?1", *memory)?;
         recall_index::remove_memory(connection, *memory)?;
         counts.text_entries += 1;
+        forget_use(connection, id)?;
         // Its sources and vectors go with it, and what it superseded points nowhere.
         connection
             .prepare_cached("DELETE FROM memory WHERE seq = ?1")?

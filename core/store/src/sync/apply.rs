@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::content::{fields, setting};
 use super::scope::{DEVICE_CHAT_FIELDS, OF_A_CHAT};
-use super::{SettingsGroup, SyncChat, SyncContent, SyncItem, SyncMessage, SyncReport, capture, erase};
+use super::{SettingsGroup, SyncChat, SyncContent, SyncItem, SyncMessage, SyncReport, capture, erase, usage};
 use crate::biography;
 use crate::erasure::{EMPTIED, ErasedKind};
 use crate::error::StoreError;
@@ -58,6 +58,10 @@ pub(super) fn apply(
                 put_setting(connection, &name, &after)?;
                 report.settings.push(group.clone());
             }
+            true
+        }
+        SyncContent::Usage { device, uses } => {
+            usage::apply(connection, *device, uses)?;
             true
         }
     };
@@ -162,6 +166,7 @@ fn apply_memory(connection: &Connection, new: &Memory, report: &mut SyncReport) 
             .execute(columns)?;
         let seq = connection.last_insert_rowid();
         recall_index::add_memory(connection, seq)?;
+        usage::arrived(connection, new.id)?;
         seq
     };
     exact &= set_sources(connection, seq, new)?;

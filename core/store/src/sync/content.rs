@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value};
 
 use super::scope::{DEVICE_CHAT_FIELDS, OF_A_CHAT};
-use super::{SettingsGroup, SyncChat, SyncContent, SyncDocument, SyncItem, SyncKind, SyncMessage};
+use super::{SettingsGroup, SyncChat, SyncContent, SyncDocument, SyncItem, SyncKind, SyncMessage, usage};
 use crate::connection::Json;
 use crate::error::StoreError;
 use crate::id::{ChatId, MemoryId, MessageId};
@@ -83,7 +83,11 @@ pub(super) fn content(connection: &Connection, item: &SyncItem) -> Result<Option
             };
             settings(connection, group).map(Some)
         }
-        SyncKind::Biography | SyncKind::Usage | SyncKind::Media => Ok(None),
+        SyncKind::Usage => match id() {
+            Some(id) => usage::content(connection, id),
+            None => Ok(None),
+        },
+        SyncKind::Media => Ok(None),
     }
 }
 

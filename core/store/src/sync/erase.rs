@@ -576,7 +576,7 @@ fn loosen(connection: &Connection, item: &SyncItem, counts: &mut EraseCounts) ->
                     .execute((place.setting(), bare.to_string()))?;
             }
         }
-        SyncKind::Biography | SyncKind::Usage | SyncKind::Media => {}
+        SyncKind::Usage | SyncKind::Media => {}
     }
     capture::untouch(connection, item)
 }

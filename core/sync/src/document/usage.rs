@@ -2,7 +2,7 @@
 //! that neither two devices' counts collide nor the server sees which memory was recalled when. What a memory's use is on
 //! the whole is the sum over the devices.
 //!
-//! `i` is the device's log; `u` and a memory's id its count (4 bytes) and when it was last used (8 bytes, big-endian).
+//! `i` is the id of the counts; `u` and a memory's id its count (4 bytes) and when it was last used (8 bytes, big-endian).
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct Use {
 /// One device's counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageRecord {
-    /// The log of the device when it first wrote them.
+    /// The id of the device's counts, which it keeps for good.
     pub log: LocalId,
     /// By memory.
     pub uses: BTreeMap<LocalId, Use>,

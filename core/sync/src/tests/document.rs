@@ -13,8 +13,8 @@ use proptest::prelude::*;
 
 use crate::content::DocumentKind;
 use crate::document::{
-    BiographyRecord, ChatRecord, Doc, DocumentError, LocalId, MemoryKind, MemoryOrigin, MemoryRecord,
-    MemoryStatus, MessageRecord, MessageStatus, Record, Role, SettingsRecord, Source, UsageRecord, Use,
+    ChatRecord, Doc, DocumentError, LocalId, MemoryKind, MemoryOrigin, MemoryRecord, MemoryStatus,
+    MessageRecord, MessageStatus, Record, Role, SettingsRecord, Source, UsageRecord, Use,
 };
 
 fn actor(number: u8) -> LogId {
@@ -189,7 +189,6 @@ fn chats() -> impl Strategy<Value = ChatRecord> {
 /// A record of any kind; of one kind they all have one id.
 fn records() -> impl Strategy<Value = Record> {
     let settings = btree_map("[a-z.]{1,6}", "[a-z0-9]{1,6}", 0..5);
-    let sentences = vec(vec(ids(), 1..4), 0..4);
     let uses = btree_map(ids(), (any::<u32>(), any::<i64>()), 0..5);
     prop_oneof![
         memories().prop_map(Record::Memory),
@@ -197,10 +196,6 @@ fn records() -> impl Strategy<Value = Record> {
         settings.prop_map(|values| Record::Settings(SettingsRecord {
             group: "general".into(),
             values,
-        })),
-        (any::<i64>(), sentences).prop_map(|(built_at_ms, sentences)| Record::Biography(BiographyRecord {
-            built_at_ms,
-            sentences,
         })),
         uses.prop_map(|uses| Record::Usage(UsageRecord {
             log: [3; 16],

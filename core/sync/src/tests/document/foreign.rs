@@ -11,11 +11,10 @@ use crate::content::DocumentKind;
 use crate::document::guard::{self, Room};
 use crate::document::{Doc, DocumentError, Record};
 
-const KINDS: [DocumentKind; 6] = [
+const KINDS: [DocumentKind; 5] = [
     DocumentKind::Memory,
     DocumentKind::Chat,
     DocumentKind::Settings,
-    DocumentKind::Biography,
     DocumentKind::Usage,
     DocumentKind::Media,
 ];
