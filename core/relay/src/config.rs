@@ -129,6 +129,9 @@ pub struct Config {
     pub backups_kept_ms: u64,
     /// The protocol versions it speaks, ascending.
     pub versions: &'static [u16],
+    /// Whether holes behind the newest checkpoint but one are folded away. Off until devices take what then comes out of
+    /// its chain (`Batch::Detached`): a device that doesn't would miss all that was written before.
+    pub folds: bool,
 }
 
 impl Config {
@@ -141,6 +144,7 @@ impl Config {
             limits: Limits::default(),
             backups_kept_ms: 0,
             versions: SUPPORTED_VERSIONS,
+            folds: false,
         }
     }
 

@@ -417,6 +417,10 @@ pub struct Device {
     agreement: BTreeMap<DeviceId, (u64, hearth_protocol::id::AgreementKey)>,
     /// Members that have the running epoch's key, as far as they said so.
     on_epoch: BTreeMap<DeviceId, u64>,
+    /// Members that came back from a backup without the agreement key they had named: granted the epoch anew.
+    lost_keys: BTreeSet<DeviceId>,
+    /// The number of this device's own acknowledgement of an epoch whose key was lost with a backup; 0: none.
+    lost_ack: u64,
     /// To whom the running epoch was granted by anybody, and to which key.
     granted: BTreeMap<DeviceId, hearth_protocol::id::AgreementKey>,
     /// What waits to be sealed, by number, with handle and size.

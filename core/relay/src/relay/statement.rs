@@ -325,8 +325,8 @@ impl<S: Store> Relay<S> {
             &AnyStatement::Checkpoint(Box::new(checkpoint.clone())),
         )?;
         match fold {
-            Some(frontier) => self.fold(account, &frontier),
-            None => Ok(()),
+            Some(frontier) if self.config.folds => self.fold(account, &frontier),
+            _ => Ok(()),
         }
     }
 

@@ -385,6 +385,7 @@ impl World {
     /// A server without accounts; the account that will be opened is thought up.
     pub(super) fn empty(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::server(Box::new(key(SERVER)));
+        config.folds = true;
         config.backups_kept_ms = 1_000;
         configure(&mut config);
         let first = genesis();

@@ -241,11 +241,12 @@ impl Turn<'_> {
         if self.d.account.member(device).is_none()
             || *device == self.d.me
             || self.d.granted.get(device) == Some(&to)
-            || self
-                .d
-                .on_epoch
-                .get(device)
-                .is_some_and(|number| *number >= self.running())
+            || (!self.d.lost_keys.contains(device)
+                && self
+                    .d
+                    .on_epoch
+                    .get(device)
+                    .is_some_and(|number| *number >= self.running()))
             || self.epoch_is_known_outside()
         {
             return Ok(());
@@ -272,6 +273,7 @@ impl Turn<'_> {
             wrap: key.wrap(&account, &membership, Some(device), &to, self.random)?,
         };
         self.d.granted.insert(*device, to);
+        self.d.lost_keys.remove(device);
         let signed = self.d.signer.sign_statement(&account, grant);
         self.unsent(&AnyStatement::Grant(signed));
         Ok(())
@@ -290,6 +292,7 @@ impl Turn<'_> {
     pub(super) fn settle_epoch(&mut self) {
         let running = self.running();
         let Some((id, _)) = self.epoch_key() else {
+            self.name_a_new_key();
             self.want_epoch_key();
             return;
         };
@@ -308,12 +311,31 @@ impl Turn<'_> {
         {
             return;
         }
+        self.acknowledge_epoch(id, running);
+    }
+
+    /// After a backup: the agreement key that the others know is lost, so that nobody can give this device the running
+    /// epoch's key. It says again that the epochs before are over, which it makes true, and names a key that it has.
+    fn name_a_new_key(&mut self) {
+        let running = self.running();
+        if self.d.lost_ack == 0 || self.d.lost_ack > running || self.d.state.doubtful || !self.at_home() {
+            return;
+        }
+        let Some((id, _)) = self.d.account.epoch() else {
+            return;
+        };
+        self.d.keys.epochs.clear();
+        self.acknowledge_epoch(id, running);
+    }
+
+    fn acknowledge_epoch(&mut self, id: Hash, number: u64) {
+        self.d.lost_ack = 0;
         self.d.keys.agreement.push(Secret::random(self.random));
         self.keychain = true;
         let account = self.account();
         let ack = EpochAck {
             epoch: id,
-            number: running,
+            number,
             device: self.d.me,
             agreement: self.d.keys.newest_agreement(),
             at: self.at(),

@@ -54,10 +54,14 @@ pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceErr
         }
         Ok(())
     })?;
-    if let (Some(lost), Some(known)) = (lost, device.on_epoch.get(&device.me).copied())
-        && lost > known
+    let known = device.on_epoch.get(&device.me).copied();
+    if let Some(lost) = lost
+        && known.is_none_or(|known| lost > known)
     {
-        device.on_epoch.insert(device.me, lost - 1);
+        device.lost_ack = lost;
+        if known.is_some() {
+            device.on_epoch.insert(device.me, lost - 1);
+        }
     }
     for (key, peer) in disk.all::<Peer>(space::PEER, &[])? {
         if let Some(other) = device_of(&key) {
@@ -304,12 +308,8 @@ impl Turn<'_> {
             }
             AnyStatement::EpochAck(ack) => {
                 let fine = genuine(&ack, &account, self.key_of(&ack.statement.device).as_ref());
-                if fine && ack.statement.device != self.d.me {
-                    self.keep_epoch_ack(&ack);
-                    if ack.statement.number < self.running() {
-                        // Its key may be newer than the one that the running epoch is wrapped to.
-                        self.wake_at(self.now + GRANT_AFTER_MS);
-                    }
+                if fine {
+                    self.hear_epoch_ack(&ack)?;
                 }
                 fine
             }
@@ -376,6 +376,39 @@ impl Turn<'_> {
             self.put_log(&log);
         }
         true
+    }
+
+    fn hear_epoch_ack(&mut self, ack: &Signed<EpochAck>) -> Result<(), DeviceError> {
+        let statement = &ack.statement;
+        let number = statement.number.to_be_bytes();
+        let key = pair_key(&[&[EPOCH_ACK], number.as_slice()].concat(), &statement.device);
+        if statement.device == self.d.me {
+            let known = self.d.on_epoch.get(&self.d.me).copied().unwrap_or(0);
+            if statement.number > known && self.d.keys.private(&statement.agreement).is_none() {
+                // Said before this device came back from a backup: the key that it names is lost.
+                self.disk.put(space::STATEMENT, &key, ack);
+                self.d.lost_ack = self.d.lost_ack.max(statement.number);
+            }
+            return Ok(());
+        }
+        let known: Option<Signed<EpochAck>> = self.disk.get(space::STATEMENT, &key)?;
+        if let Some(known) = known
+            && known.statement.agreement != statement.agreement
+        {
+            if known.statement.at.ms > statement.at.ms {
+                return Ok(());
+            }
+            // It was restored since, and has lost the key that it named then.
+            self.d.lost_keys.insert(statement.device);
+            self.d.granted.remove(&statement.device);
+            self.wake_at(self.now + GRANT_AFTER_MS);
+        }
+        if statement.number < self.running() {
+            // Its key may be newer than the one that the running epoch is wrapped to.
+            self.wake_at(self.now + GRANT_AFTER_MS);
+        }
+        self.keep_epoch_ack(ack);
+        Ok(())
     }
 
     fn hear_heartbeat(&mut self, heartbeat: Box<Signed<Heartbeat>>) -> Result<(), DeviceError> {

@@ -255,6 +255,8 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         erased: Erased::default(),
         agreement: BTreeMap::new(),
         on_epoch: BTreeMap::new(),
+        lost_keys: BTreeSet::new(),
+        lost_ack: 0,
         granted: BTreeMap::new(),
         outbox: BTreeMap::new(),
         needed: BTreeMap::new(),
