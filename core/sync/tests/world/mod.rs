@@ -281,6 +281,12 @@ impl World {
         self.log(&format!("disk {node} restored"), &[]);
     }
 
+    /// A whole machine comes back from a backup: disk and keychain.
+    pub fn restore_machine(&mut self, node: usize, disk: Disk, keychain: Vec<u8>) {
+        self.restore_disk(node, disk);
+        self.nodes[node].keychain = keychain;
+    }
+
     /// A copy of a node, disk and keychain: what a copied disk image is on another machine. Not online yet.
     pub fn copy(&mut self, node: usize) -> usize {
         let mut copy = self.node();
