@@ -175,6 +175,27 @@ fn what_a_new_device_erases_before_it_knows_that_it_was_let_in_is_erased_everywh
 }
 
 #[test]
+fn a_confirmation_that_was_lost_on_its_way_is_made_up_for_by_the_next_welcome() {
+    let mut lost = 0;
+    for seed in 720..740 {
+        let mut world = pair(seed);
+        let handle = world.handle();
+        world.edit(0, handle, b"something");
+        // The other one has it, so the server does; whether it has said so is chance.
+        while !world.nodes[1].disk.documents.contains_key(&handle) {
+            assert!(world.step());
+        }
+        lost += world.device(0).status(world.now).unconfirmed;
+        world.offline(0);
+        world.online(0);
+        world.settle(10_000);
+        assert_eq!(world.device(0).status(world.now).unconfirmed, 0, "seed {seed}");
+        world.assert_converged();
+    }
+    assert!(lost > 0);
+}
+
+#[test]
 fn a_revoked_device_is_told_and_gets_nothing_more() {
     let mut world = pair(7);
     let third = world.enrol(0);

@@ -195,8 +195,20 @@ impl Turn<'_> {
             if open {
                 session.opened.insert(log);
             }
+            self.safe(&log, seq);
         }
         Ok(())
+    }
+
+    /// The account's server has the own log up to here. Its word may come late, with the next `Welcome`.
+    fn safe(&mut self, log: &LogId, seq: u64) {
+        if self.at_home()
+            && let Some(state) = self.d.logs.get_mut(log)
+            && seq > state.safe
+        {
+            state.safe = seq;
+            self.put_log(log);
+        }
     }
 
     /// Opens the first log, and says once in a session that numbers may be given out.
@@ -669,13 +681,7 @@ impl Turn<'_> {
                 self.notice(Notice::WrittenAgain(handle));
             }
         }
-        if self.at_home()
-            && let Some(state) = self.d.logs.get_mut(&log)
-            && seq > state.safe
-        {
-            state.safe = seq;
-            self.put_log(&log);
-        }
+        self.safe(&log, seq);
         Ok(())
     }
 }
