@@ -196,6 +196,28 @@ fn a_confirmation_that_was_lost_on_its_way_is_made_up_for_by_the_next_welcome() 
 }
 
 #[test]
+fn a_receipt_that_was_lost_with_a_connection_is_asked_for_again() {
+    for seed in 740..770 {
+        let mut world = pair(seed);
+        let gone = world.handle();
+        world.edit(0, gone, b"secret");
+        world.settle(5_000);
+        world.erase(0, gone);
+        for _ in 0..6 {
+            let events = 4 + world.random.below(8);
+            world.run(events);
+            world.offline(1);
+            world.online(1);
+        }
+        world.settle(10_000);
+        for node in 0..2 {
+            let erasure = &world.device(node).status(world.now).erasures[0];
+            assert_eq!(erasure.receipts.len(), 1, "seed {seed}: {node}: {erasure:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_revoked_device_is_told_and_gets_nothing_more() {
     let mut world = pair(7);
     let third = world.enrol(0);

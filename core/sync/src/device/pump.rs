@@ -172,10 +172,12 @@ impl Turn<'_> {
         let Some(session) = self.d.session.as_mut() else {
             return;
         };
-        if session.confirmations_asked || !session.complete || session.ahead.is_none() {
+        if session.confirmations_asked || !session.complete {
             return;
         }
         session.confirmations_asked = true;
+        // Where nothing is new, no acknowledgement is; a receipt may have been lost with a connection.
+        let news = session.ahead.is_some();
         let open: Vec<Hash> = self
             .d
             .erased
@@ -184,10 +186,9 @@ impl Turn<'_> {
             .filter(|(id, known)| {
                 !known.complete
                     && known.sent
-                    && self
-                        .d
-                        .missing(id)
-                        .is_some_and(|missing| !missing.receipts.is_empty() || !missing.acks.is_empty())
+                    && self.d.missing(id).is_some_and(|missing| {
+                        !missing.receipts.is_empty() || news && !missing.acks.is_empty()
+                    })
             })
             .map(|(id, _)| *id)
             .take(MAX_CONFIRMATIONS)
