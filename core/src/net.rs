@@ -11,7 +11,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use hearth_protocol::codec::Wire;
+use hearth_protocol::envelope::Nothing;
+use hearth_protocol::hash::verify;
 use hearth_protocol::id::VerifyKey;
+use hearth_protocol::message::{Reply, ReplyFrame, Request, RequestFrame, server_id};
 
 pub use backoff::Backoff;
 pub use hearth_transport::address::{AddressError, DEFAULT_PORT};
@@ -24,6 +28,8 @@ pub use hearth_transport::{
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// How long a name may take to be looked up.
 const LOOKUP: Duration = Duration::from_secs(5);
+/// How long a server may take to show its key.
+const PROOF: Duration = Duration::from_secs(10);
 /// Addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -58,8 +64,8 @@ impl Network {
 
     /// Connects to the first address of the host that answers.
     ///
-    /// Who it is, isn't known by that. `Welcome.proof` tells, over `Connection::exporter`; [`is_surely`] tells sooner for a
-    /// server that made its own certificate.
+    /// Who it is, isn't known by that. `Welcome.proof` tells, over `Connection::exporter`; [`is_server`] asks for it
+    /// sooner.
     pub async fn connect(&self, identity: &Identity, endpoint: &Endpoint) -> Result<Connection, NetError> {
         let addresses = lookup(endpoint).await?;
         let mut calls = FuturesUnordered::new();
@@ -103,10 +109,29 @@ impl Network {
     }
 }
 
-/// Whether the handshake itself has proved this server key. If not, the server may still be the right one, with a
-/// certificate that it was given: then `Welcome.proof` decides.
-pub fn is_surely(connection: &Connection, server: &VerifyKey) -> bool {
-    connection.key == Some(server.0)
+/// Whether the other end has this server key: the handshake says so when the server made its own certificate; else it is
+/// asked, before anything else is said. False also when it doesn't answer in time.
+pub async fn is_server(connection: &mut Connection, server: &VerifyKey) -> bool {
+    if connection.key == Some(server.0) {
+        return true;
+    }
+    let ask = RequestFrame {
+        id: 0,
+        request: Request::Prove(Nothing {}),
+    };
+    if connection.sender.frame(ask.encode()).is_err() {
+        return false;
+    }
+    let Ok(Event::Frame(answer)) = tokio::time::timeout(PROOF, connection.events.next()).await else {
+        return false;
+    };
+    match ReplyFrame::decode(&answer) {
+        Ok(ReplyFrame {
+            to: 0,
+            reply: Reply::Proof(proof),
+        }) => verify(server, &server_id(&connection.exporter), &proof).is_ok(),
+        _ => false,
+    }
 }
 
 async fn lookup(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, NetError> {
@@ -133,6 +158,9 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_sync::keys::SigningKey;
+    use hearth_sync::secret::Secret;
+
     use super::*;
 
     #[tokio::test]
@@ -147,10 +175,23 @@ mod tests {
         let network = Network::new().unwrap();
         let device = Identity::from_seed(&[1; 32]).unwrap();
         let (called, taken) = tokio::join!(network.connect(&device, &endpoint), listener.accept());
-        let called = called.unwrap();
-        assert_eq!(taken.unwrap().key, device.public_key());
-        assert!(is_surely(&called, &VerifyKey(server.public_key().unwrap())));
-        assert!(!is_surely(&called, &VerifyKey([3; 32])));
+        let (mut called, mut taken) = (called.unwrap(), taken.unwrap());
+        assert_eq!(taken.key, device.public_key());
+        assert!(is_server(&mut called, &VerifyKey(server.public_key().unwrap())).await);
+        // Another key than the handshake's: it is asked, as one with a certificate of an authority is.
+        let key = |seed| SigningKey::from_seed(&Secret::new([seed; 32])).unwrap();
+        let answering = tokio::spawn(async move {
+            while let Event::Frame(frame) = taken.events.next().await {
+                let asked = RequestFrame::decode(&frame).unwrap();
+                assert_eq!((asked.id, asked.request), (0, Request::Prove(Nothing {})));
+                let reply = Reply::Proof(key(3).sign(&server_id(&taken.exporter)));
+                let _ = taken.sender.frame(ReplyFrame { to: 0, reply }.encode());
+            }
+        });
+        assert!(is_server(&mut called, &key(3).public()).await);
+        assert!(!is_server(&mut called, &key(4).public()).await);
+        drop(called);
+        answering.await.unwrap();
     }
 
     #[tokio::test]

@@ -6,7 +6,12 @@ mod common;
 use std::fs;
 use std::net::UdpSocket;
 
-use common::{Process, call, complaint, operate, operated, program};
+use common::{Process, call, complaint, next, operate, operated, program};
+use hearth_protocol::codec::Wire;
+use hearth_protocol::envelope::Nothing;
+use hearth_protocol::hash::verify;
+use hearth_protocol::message::{Reply, ReplyFrame, Request, RequestFrame, server_id};
+use hearth_transport::Event;
 
 #[test]
 fn the_identity_is_made_once_and_kept() {
@@ -122,8 +127,21 @@ async fn a_certificate_that_was_given_is_used_and_one_that_does_not_fit_is_refus
             &path("one.key"),
         ],
     );
-    let device = call(server.listening, 9).await.unwrap();
+    let mut device = call(server.listening, 9).await.unwrap();
     assert_eq!(device.key, hearth_transport::tls::public_key(&[1; 32]));
+    // So it is asked for its own.
+    let ask = RequestFrame {
+        id: 0,
+        request: Request::Prove(Nothing {}),
+    };
+    device.sender.frame(ask.encode()).unwrap();
+    let Event::Frame(answer) = next(&mut device).await else {
+        panic!("no answer")
+    };
+    let Reply::Proof(proof) = ReplyFrame::decode(&answer).unwrap().reply else {
+        panic!("no proof")
+    };
+    verify(&server.address.key, &server_id(&device.exporter), &proof).unwrap();
     assert_ne!(
         device.key,
         Some(server.address.key.0),

@@ -234,6 +234,8 @@ wire_enum! {
         12 => Goodbye(Nothing),
         /// The branch of the control log that wins over the server's.
         13 => Branch(Box<PushBranch>),
+        /// Who is it? With number 0, before `Hello` or `Open` alone.
+        14 => Prove(Nothing),
     }
 }
 
@@ -356,6 +358,8 @@ wire_enum! {
         12 => Mailbox(List<MailboxMessage, { crate::limits::MAX_PAIRING_MESSAGES }>),
         /// The wraps of the running epoch.
         13 => Wraps(Box<EpochWraps>),
+        /// Over [`server_id`].
+        14 => Proof(Signature),
     }
 }
 
@@ -396,6 +400,11 @@ pub enum Priority {
 /// holds for no other.
 pub fn session_id(account: &AccountId, device: &DeviceId, exporter: &[u8; 32]) -> Hash {
     hash(label::SESSION, &[&account.0, &device.0, exporter])
+}
+
+/// What `Proof` is over: who opens an account or has only a phrase knows the server by its key, and hears no `Welcome` yet.
+pub fn server_id(exporter: &[u8; 32]) -> Hash {
+    hash(label::SERVER, &[exporter])
 }
 
 /// The label of the exported keying material; its context is empty, its length 32.

@@ -23,7 +23,7 @@ use hearth_protocol::envelope::Nothing;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{AccountId, DeviceId, Hash, MailboxId, VerifyKey};
 use hearth_protocol::limits::{ERASE_ACK_TIMEOUT_MS, MAX_BATCH_BYTES, MAX_MESSAGE_BYTES};
-use hearth_protocol::message::{Refusal, Reply, ReplyFrame, Request, RequestFrame};
+use hearth_protocol::message::{Refusal, Reply, ReplyFrame, Request, RequestFrame, server_id};
 use hearth_protocol::statement::AnyStatement;
 
 use crate::account::Loaded;
@@ -355,6 +355,11 @@ impl<S: Store> Relay<S> {
             self.close(id, ErrorCode::Malformed, turn);
             return Ok(());
         };
+        if let (0, Request::Prove(_), Phase::Fresh) = (frame.id, &frame.request, session.phase) {
+            let proof = self.config.signer.sign(&server_id(&session.exporter));
+            turn.reply(id, 0, Reply::Proof(proof));
+            return Ok(());
+        }
         if session.last_request.checked_add(1) != Some(frame.id) {
             self.close(id, ErrorCode::OutOfTurn, turn);
             return Ok(());

@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 use super::profile::absolute;
 use super::{Engine, Result, io_error, lock, settings};
 use crate::error::EngineError;
-use crate::net::{Identity, Network, ServerAddress, is_surely};
+use crate::net::{Identity, Network, ServerAddress, is_server};
 use crate::types::{
     AccountCreateParams, AccountCreated, DeviceInfo, EngineEvent, ErasureInfo, PairAnswer, SyncState,
     SyncStatus,
@@ -474,16 +474,16 @@ async fn reach(address: &str, keys: &Keychain) -> Result<ServerIdentity> {
     let address = parse_address(address)?;
     let network = Network::new().map_err(|error| EngineError::Network(error.to_string()))?;
     let identity = Identity::from_seed(keys.transport.expose()).map_err(internal)?;
-    let connection = tokio::time::timeout(PATIENCE, network.connect(&identity, &address.endpoint))
+    let mut connection = tokio::time::timeout(PATIENCE, network.connect(&identity, &address.endpoint))
         .await
         .map_err(|_| EngineError::Network("the server doesn't answer".into()))?
         .map_err(|error| EngineError::Network(format!("the server can't be reached: {error}")))?;
-    let sure = is_surely(&connection, &address.key);
+    let sure = is_server(&mut connection, &address.key).await;
     connection.sender.close(None);
     if !sure {
         return Err(EngineError::Network(
-            "whoever answers at this address has another key than the address says; a server with a certificate of an \
-             authority can't be an account's first yet"
+            "whoever answers at this address has another key than the address says; ask the server's operator for it \
+             (`hearth-sync-server fingerprint`)"
                 .into(),
         ));
     }

@@ -1,14 +1,16 @@
 //! Hello and everything that closes a connection.
 
 use hearth_protocol::codec::{Set, Wire};
+use hearth_protocol::envelope::Nothing;
 use hearth_protocol::error::ErrorCode;
+use hearth_protocol::hash::verify;
 use hearth_protocol::id::{AccountId, Hash, InstanceToken};
 use hearth_protocol::limits::{MAX_BATCH_BYTES, MAX_MESSAGE_BYTES};
-use hearth_protocol::message::{Fetch, Priority, Range, Reply, Request, RequestFrame};
+use hearth_protocol::message::{Fetch, Priority, Range, Reply, Request, RequestFrame, server_id};
 use hearth_protocol::statement::AnyStatement;
 
 use super::kit::*;
-use crate::{Input, Output};
+use crate::{Input, Output, Signer};
 
 #[test]
 fn nothing_new_is_one_round_trip_of_at_most_512_bytes() {
@@ -230,10 +232,7 @@ fn a_second_connection_ends_the_first() {
     assert_eq!(world.look(first), [Got::Close(ErrorCode::Superseded)]);
     assert_eq!(world.relay.sessions(), 1);
     // What the first one still says is heard by nobody.
-    assert_eq!(
-        world.ask(first, Request::Goodbye(hearth_protocol::envelope::Nothing {})),
-        []
-    );
+    assert_eq!(world.ask(first, Request::Goodbye(Nothing {})), []);
 }
 
 #[test]
@@ -263,7 +262,7 @@ fn garbage_and_disorder_close() {
     let session = world.online(&mut device);
     let frame = RequestFrame {
         id: 9,
-        request: Request::Goodbye(hearth_protocol::envelope::Nothing {}),
+        request: Request::Goodbye(Nothing {}),
     }
     .encode();
     close(&mut world, session, Input::Frame(&frame), ErrorCode::OutOfTurn);
@@ -337,4 +336,35 @@ fn the_control_log_is_told_from_where_a_device_stands() {
     };
     assert_eq!(part.entries.to_vec(), world.entries[2..].to_vec());
     assert_ne!(part.entries[0].statement.previous, behind.control.0);
+}
+
+#[test]
+fn a_server_proves_its_key_to_whoever_asks_first() {
+    let mut world = World::new();
+    let mut device = world.device(1);
+    let ask = RequestFrame {
+        id: 0,
+        request: Request::Prove(Nothing {}),
+    }
+    .encode();
+    let session = world.connect(9);
+    for _ in 0..2 {
+        world.input(session, Input::Frame(&ask));
+        let got = world.look(session);
+        let [Got::Reply(0, Reply::Proof(proof))] = &got[..] else {
+            panic!("{got:?}")
+        };
+        verify(&key(SERVER).public(), &server_id(&EXPORTER), proof).unwrap();
+    }
+    // It counts as nothing: what follows begins with 1.
+    let session = world.connect(1);
+    world.input(session, Input::Frame(&ask));
+    world.look(session);
+    world.hello(session, &mut device);
+    // Later `Welcome` has said it.
+    world.input(session, Input::Frame(&ask));
+    assert_eq!(closed(&world.look(session)), Some(ErrorCode::OutOfTurn));
+    let session = world.connect(1);
+    let numbered = world.ask(session, Request::Prove(Nothing {}));
+    assert_eq!(closed(&numbered), Some(ErrorCode::OutOfTurn));
 }

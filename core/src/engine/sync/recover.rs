@@ -8,7 +8,7 @@ use super::super::{Engine, Result};
 use super::machine::{OsEntropy, device_error, time};
 use super::{PATIENCE, device_name, internal, parse_address, view};
 use crate::error::EngineError;
-use crate::net::{Connection, Event, Identity, Network, is_surely};
+use crate::net::{Connection, Event, Identity, Network, is_server};
 use crate::types::{RecoverParams, Recovered, SyncState};
 
 impl Engine {
@@ -30,10 +30,12 @@ impl Engine {
             .await
             .map_err(|_| EngineError::Network("the server doesn't answer".into()))?
             .map_err(|error| EngineError::Network(format!("the server can't be reached: {error}")))?;
-        if !is_surely(&connection, &address.key) {
+        if !is_server(&mut connection, &address.key).await {
             connection.sender.close(None);
             return Err(EngineError::Network(
-                "whoever answers at this address has another key than the address says".into(),
+                "whoever answers at this address has another key than the address says; ask the server's operator for it \
+                 (`hearth-sync-server fingerprint`)"
+                    .into(),
             ));
         }
         let found = tokio::time::timeout(

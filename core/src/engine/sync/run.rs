@@ -16,7 +16,7 @@ use super::super::{Engine, Inner, Result, memory};
 use super::machine::{Effects, Machine, OsEntropy, Outgoing, time};
 use super::view;
 use crate::error::EngineError;
-use crate::net::{Backoff, Connection, Endpoint, Event, Identity, NetError, Network, is_surely};
+use crate::net::{Backoff, Connection, Endpoint, Event, Identity, NetError, Network, is_server};
 use crate::types::{EngineEvent, SyncState, SyncStatus};
 
 /// How long a server may take to answer a call.
@@ -329,10 +329,18 @@ impl Worker {
         let server = self.machine.as_ref()?.device.account().server()?.clone();
         let endpoint: Endpoint = server.endpoint.to_string().parse().ok()?;
         let (network, identity) = (self.network.clone(), Arc::clone(&self.identity));
+        let unopened = self.unopened();
         self.set_state(SyncState::Connecting);
         Some(tokio::spawn(async move {
             match tokio::time::timeout(DIAL, network.connect(&identity, &endpoint)).await {
-                Ok(Ok(connection)) => Ok(connection),
+                Ok(Ok(mut connection)) => {
+                    // Opening an account is said before the server can prove itself by its welcome.
+                    if unopened && !is_server(&mut connection, &server.key).await {
+                        connection.sender.close(None);
+                        return Err("whoever answers at the server's address has another key".into());
+                    }
+                    Ok(connection)
+                }
                 Ok(Err(error)) => Err(unreachable(&error)),
                 Err(_) => Err("the server doesn't answer".into()),
             }
@@ -340,18 +348,6 @@ impl Worker {
     }
 
     async fn connected(&mut self, connection: Connection) {
-        let server = self
-            .machine
-            .as_ref()
-            .and_then(|machine| machine.device.account().server())
-            .map(|server| server.key);
-        // Opening an account is said before the server could prove itself: the handshake must have.
-        if self.unopened() && !server.is_some_and(|key| is_surely(&connection, &key)) {
-            connection.sender.close(None);
-            self.problem = Some("whoever answers at the server's address has another key".into());
-            self.show_state();
-            return;
-        }
         let exporter = connection.exporter;
         self.connection = Some(connection);
         self.connected_at = Some(Instant::now());
