@@ -114,6 +114,9 @@ fn generate_all() -> String {
     method::<sync::CreateAccount>(c, m);
     method::<sync::RecoverAccount>(c, m);
     method::<sync::Drill>(c, m);
+    method::<sync::MoveAccount>(c, m);
+    method::<sync::ProposePhrase>(c, m);
+    method::<sync::ChangePhrase>(c, m);
     method::<sync::GetSyncStatus>(c, m);
     method::<sync::SyncOnce>(c, m);
     method::<sync::SyncRestored>(c, m);

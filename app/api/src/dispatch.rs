@@ -279,6 +279,11 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
         sync::CreateAccount => |c, p| async move { Ok(c.engine.create_account(p).await?) },
         sync::RecoverAccount => |c, p| async move { Ok(c.engine.recover_account(p).await?) },
         sync::Drill => |c, p| async move { Ok(sync::Drilled { epoch: c.engine.drill(p.phrase).await? }) },
+        sync::MoveAccount => |c, p| async move { Ok(c.engine.move_account(p).await?) },
+        sync::ProposePhrase => |c, _| async move {
+            Ok(sync::ProposedPhrase { phrase: c.engine.propose_phrase() })
+        },
+        sync::ChangePhrase => |c, p| async move { Ok(c.engine.change_phrase(p.old, &p.new).await?) },
         sync::GetSyncStatus => |c, _| async move { Ok(c.engine.sync_status().await?) },
         sync::SyncOnce => |c, p| async move {
             let limit = Duration::from_secs(p.limit_seconds.unwrap_or(30).min(3600).into());

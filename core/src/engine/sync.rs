@@ -10,6 +10,7 @@
 //! **Not built yet**: moving to another server, a new phrase, devices on the local network without a server, servers whose
 //! certificate is an authority's as an account's first.
 
+mod change;
 mod erase;
 mod machine;
 mod pairing;

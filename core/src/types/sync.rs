@@ -150,6 +150,26 @@ impl std::fmt::Debug for AccountCreated {
     }
 }
 
+/// Parameters of moving the account.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+#[ts(optional_fields)]
+pub struct MoveParams {
+    /// The new server's address: `hearth-sync://host:port/#KEY`.
+    pub server: String,
+    /// Its operator's invitation code, where one is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<String>,
+}
+
+impl std::fmt::Debug for MoveParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MoveParams")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Parameters of getting an account back.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]

@@ -193,8 +193,13 @@ pub enum Input {
         /// The new one.
         new: Box<Phrase>,
     },
-    /// The account moves to this server.
-    ChangeServer(Option<ServerIdentity>),
+    /// The account moves.
+    ChangeServer {
+        /// To this server.
+        server: Option<ServerIdentity>,
+        /// The new server's invitation code; empty where none is needed.
+        invitation: String,
+    },
     /// Vouch for the present state, for a pairing or before folding: [`Device::checkpoint`] is its id then.
     Checkpoint,
     /// The user's answer to [`Notice::RestoredOrCopied`]: this device, or the server, was restored from a backup.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hearth_core::types::{
     AccountCreateParams, AccountCreated, DeviceInfo, EraseEverywhereEvent, EraseParams, ErasedEverywhere,
-    ErasureInfo, PairAnswer, PairEvent, PairParams, RecoverParams, Recovered, SyncStatus,
+    ErasureInfo, MoveParams, PairAnswer, PairEvent, PairParams, RecoverParams, Recovered, SyncStatus,
 };
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -23,6 +23,18 @@ method! {
 method! {
     /// Tries a recovery phrase; nothing is sent and nothing kept of it.
     Drill, "account.drill", DrillParams, NoEvent, Drilled
+}
+method! {
+    /// Moves the account to another server; the other devices follow.
+    MoveAccount, "account.move", MoveParams, NoEvent, SyncStatus
+}
+method! {
+    /// A fresh recovery phrase, to be written down; nothing changes by it.
+    ProposePhrase, "account.propose_phrase", Empty, NoEvent, ProposedPhrase
+}
+method! {
+    /// Puts a new recovery phrase in the place of the old one.
+    ChangePhrase, "account.change_phrase", ChangePhraseParams, NoEvent, SyncStatus
 }
 method! {
     /// How sync stands: the connection, what waits, devices, erasures.
@@ -89,6 +101,38 @@ pub struct DrillParams {
 impl std::fmt::Debug for DrillParams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DrillParams(…)")
+    }
+}
+
+/// Output of [`ProposePhrase`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ProposedPhrase {
+    /// The 24 words.
+    #[ts(as = "String")]
+    pub phrase: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for ProposedPhrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProposedPhrase(…)")
+    }
+}
+
+/// Parameters of [`ChangePhrase`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePhraseParams {
+    /// The 24 words that are in force.
+    #[ts(as = "String")]
+    pub old: Zeroizing<String>,
+    /// Those that take their place.
+    #[ts(as = "String")]
+    pub new: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for ChangePhraseParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChangePhraseParams(…)")
     }
 }
 

@@ -37,6 +37,21 @@ pub(crate) enum Account {
     Status,
     /// Prove that your recovery phrase works; read from standard input, nothing is sent or kept
     Drill,
+    /// Move the account to another server; the other devices follow
+    Move {
+        /// The new server's address, as its operator shows it: hearth-sync://HOST:PORT/#KEY
+        #[arg(long, value_name = "ADDRESS")]
+        server: String,
+        /// Its operator's invitation code, where one is needed
+        #[arg(long, value_name = "CODE")]
+        invitation: Option<String>,
+    },
+    /// Put a new recovery phrase in the place of the old one; without a terminal the old and the new are read from standard input, a line each
+    NewPhrase {
+        /// Only show a fresh phrase, and change nothing
+        #[arg(long)]
+        propose: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

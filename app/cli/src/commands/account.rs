@@ -2,9 +2,13 @@
 
 use std::io::Read;
 
+use hearth_api::Client;
 use hearth_api::methods::Empty;
-use hearth_api::methods::sync::{CreateAccount, Drill, DrillParams, GetSyncStatus, RecoverAccount};
-use hearth_api::types::{AccountCreateParams, RecoverParams, SyncStatus};
+use hearth_api::methods::sync::{
+    ChangePhrase, ChangePhraseParams, CreateAccount, Drill, DrillParams, GetSyncStatus, MoveAccount,
+    ProposePhrase, RecoverAccount,
+};
+use hearth_api::types::{AccountCreateParams, MoveParams, RecoverParams, SyncStatus};
 use zeroize::Zeroizing;
 
 use super::sync::{say_state, say_waits};
@@ -77,6 +81,24 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
             })
             .await
         }
+        Args::Move { server, invitation } => {
+            with_session(profile, Want::Lasting, output, async |session| {
+                let params = MoveParams { server, invitation };
+                let status = session.client.call::<MoveAccount>(params).await?;
+                if output.json {
+                    return output.value(&status);
+                }
+                output.line("The account has moved. Leave the old server running until every device has followed: hearth sync doctor")?;
+                say_state(&status, output)
+            })
+            .await
+        }
+        Args::NewPhrase { propose } => {
+            with_session(profile, Want::Brief, output, async |session| {
+                new_phrase(&session.client, propose, output).await
+            })
+            .await
+        }
         Args::Drill => {
             let phrase = typed_phrase(output)?;
             with_session(profile, Want::Brief, output, async |session| {
@@ -94,9 +116,59 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
     }
 }
 
+async fn new_phrase(client: &Client, propose: bool, output: &Output) -> Result<(), Failure> {
+    if propose {
+        let proposed = client.call::<ProposePhrase>(Empty {}).await?;
+        return if output.json {
+            output.value(&proposed)
+        } else {
+            output.line(&proposed.phrase)
+        };
+    }
+    let (old, new) = if output.can_ask() {
+        let old = secret::ask(output, "The recovery phrase in force, 24 words")?;
+        let drill = DrillParams { phrase: old.clone() };
+        client.call::<Drill>(drill).await?;
+        let proposed = client.call::<ProposePhrase>(Empty {}).await?.phrase;
+        show_words(&proposed, output)?;
+        let again = secret::ask(output, "The new phrase, to show that you have it")?;
+        if again.split_whitespace().ne(proposed.split(' ')) {
+            return Err(Failure::usage(
+                "These aren't the words above. Nothing was changed; the old phrase is in force.".to_owned(),
+            ));
+        }
+        (old, proposed)
+    } else {
+        let mut typed = Zeroizing::new(String::new());
+        std::io::stdin().take(4096).read_to_string(&mut typed)?;
+        let mut lines = typed.lines().filter(|line| !line.trim().is_empty());
+        let mut line = || lines.next().map(|line| Zeroizing::new(line.to_owned()));
+        let (Some(old), Some(new), None) = (line(), line(), line()) else {
+            return Err(Failure::usage(
+                "Two lines are needed on standard input: the phrase in force, and the new one (`hearth account new-phrase \
+                 --propose` makes one)."
+                    .to_owned(),
+            ));
+        };
+        (old, new)
+    };
+    let status = client
+        .call::<ChangePhrase>(ChangePhraseParams { old, new })
+        .await?;
+    if output.json {
+        return output.value(&status);
+    }
+    output.line("The new phrase is in force. The old one gets nothing back any more.")
+}
+
 fn show_phrase(phrase: &str, output: &Output) -> Result<(), Failure> {
     output
         .line("Your recovery phrase. Write it down on paper, now: it is shown this once and kept nowhere.")?;
+    show_words(phrase, output)?;
+    output.line("Whoever has it has everything. Prove that you have it right: hearth account drill")
+}
+
+fn show_words(phrase: &str, output: &Output) -> Result<(), Failure> {
     let words: Vec<&str> = phrase.split(' ').collect();
     for (row, four) in words.chunks(4).enumerate() {
         let line: Vec<String> = four
@@ -106,7 +178,7 @@ fn show_phrase(phrase: &str, output: &Output) -> Result<(), Failure> {
             .collect();
         output.line(&format!("  {}", line.join(" ").trim_end()))?;
     }
-    output.line("Whoever has it has everything. Prove that you have it right: hearth account drill")
+    Ok(())
 }
 
 fn show(status: &SyncStatus, output: &Output) -> Result<(), Failure> {

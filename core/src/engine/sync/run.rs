@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hearth_protocol::id::Hash;
+use hearth_protocol::id::{Hash, VerifyKey};
 use hearth_store::{Store, SyncReport};
 use hearth_sync::device::{Input, Notice, Peer};
 use hearth_sync::pairing::Sponsor;
@@ -121,6 +121,8 @@ pub(super) fn start(engine: &Engine, machine: Machine) -> Result<Running> {
         backoff: Backoff::default(),
         connection: None,
         connected_at: None,
+        dialed: None,
+        proven: None,
         wake_at_ms: None,
         retry_after: Duration::ZERO,
         state: SyncState::Offline,
@@ -164,6 +166,9 @@ struct Worker {
     backoff: Backoff,
     connection: Option<Connection>,
     connected_at: Option<Instant>,
+    /// The server that is being called, and the one that has shown its key.
+    dialed: Option<VerifyKey>,
+    proven: Option<VerifyKey>,
     wake_at_ms: Option<u64>,
     /// What the server has asked us to wait, at least.
     retry_after: Duration,
@@ -329,13 +334,14 @@ impl Worker {
         let server = self.machine.as_ref()?.device.account().server()?.clone();
         let endpoint: Endpoint = server.endpoint.to_string().parse().ok()?;
         let (network, identity) = (self.network.clone(), Arc::clone(&self.identity));
-        let unopened = self.unopened();
+        let unproven = self.proven != Some(server.key);
+        self.dialed = Some(server.key);
         self.set_state(SyncState::Connecting);
         Some(tokio::spawn(async move {
             match tokio::time::timeout(DIAL, network.connect(&identity, &endpoint)).await {
                 Ok(Ok(mut connection)) => {
-                    // Opening an account is said before the server can prove itself by its welcome.
-                    if unopened && !is_server(&mut connection, &server.key).await {
+                    // An account is opened, here or after a move, before the server can prove itself by its welcome.
+                    if unproven && !is_server(&mut connection, &server.key).await {
                         connection.sender.close(None);
                         return Err("whoever answers at the server's address has another key".into());
                     }
@@ -350,6 +356,7 @@ impl Worker {
     async fn connected(&mut self, connection: Connection) {
         let exporter = connection.exporter;
         self.connection = Some(connection);
+        self.proven = self.dialed;
         self.connected_at = Some(Instant::now());
         self.problem = None;
         self.input(Input::Connected {
@@ -357,13 +364,6 @@ impl Worker {
             peer: Peer::Server,
         })
         .await;
-    }
-
-    /// Whether no server has taken the account yet: its device is its only one, and nothing was confirmed.
-    fn unopened(&self) -> bool {
-        self.machine.as_ref().is_some_and(|machine| {
-            machine.device.account().devices().len() == 1 && machine.device.account().number() <= 1
-        })
     }
 
     async fn disconnected(&mut self) {
@@ -490,6 +490,13 @@ impl Worker {
         if let Some(engine) = self.engine() {
             let joined = self.machine.as_ref().is_some_and(|machine| machine.joined);
             engine.after_sync(effects.reports, joined).await;
+        }
+        if effects
+            .notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::Moved(_)))
+        {
+            self.backoff.reset();
         }
         if effects.notices.contains(&Notice::UpToDate)
             && self.machine.as_ref().is_some_and(|machine| !machine.joined)

@@ -1,5 +1,6 @@
 //! What faces see of the machine: plain words, no keys.
 
+use hearth_protocol::control::ServerIdentity;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::DeviceId;
 use hearth_sync::device::{Device, ErasureStatus, Link, Notice, Proof, Suspicion, Waits};
@@ -39,17 +40,20 @@ pub(super) fn state(link: Link, has_server: bool, ended: bool) -> SyncState {
     }
 }
 
+/// A server's address as a person gives it to another device.
+pub(super) fn address(server: &ServerIdentity) -> Option<String> {
+    let address = ServerAddress {
+        endpoint: server.endpoint.parse().ok()?,
+        key: server.key,
+    };
+    Some(address.to_string())
+}
+
 pub(super) fn status(device: &Device, now_ms: u64, ended: bool, problem: Option<String>) -> SyncStatus {
     let status = device.status(now_ms);
     let server = device.account().server();
     let endpoint = server.map(|server| server.endpoint.to_string());
-    let server_address = server.and_then(|server| {
-        let address = ServerAddress {
-            endpoint: server.endpoint.parse().ok()?,
-            key: server.key,
-        };
-        Some(address.to_string())
-    });
+    let server_address = server.and_then(address);
     let state = state(status.link, server.is_some(), ended);
     let settled = status.link == Link::Live
         && (status.unsealed, status.unconfirmed, status.unsent) == (0, 0, 0)

@@ -40,7 +40,11 @@ impl Turn<'_> {
                 cut: VersionVector::default(),
                 erasures: EraseSet::default(),
             })),
-            Input::ChangeServer(server) => Action::ServerChange(Box::new(ServerChange { server })),
+            Input::ChangeServer { server, invitation } => {
+                // Too long a code is none that a server gave.
+                self.d.state.invitation = invitation.try_into().unwrap_or_default();
+                Action::ServerChange(Box::new(ServerChange { server }))
+            }
             Input::Rotate => {
                 self.d.state.rotate_at = self.now;
                 return;
