@@ -10,6 +10,7 @@ use hearth_protocol::id::{Link, Signature, TimeMs};
 use hearth_protocol::message::{ControlPart, Reply, ReplyFrame};
 use hearth_protocol::vector::{Head, VersionVector};
 use hearth_sync::device::{Input, Notice};
+use hearth_sync::recovery::Phrase;
 use world::World;
 
 /// So many devices of one account, online and at rest.
@@ -252,4 +253,149 @@ fn crossed_revocations_both_count() {
     }
     println!("the first branch won {first_won} times of 6");
     assert!(first_won > 0 && first_won < 6, "both ways are to be seen");
+}
+
+#[test]
+fn an_account_moves_to_another_server() {
+    for seed in 50..54 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 3);
+        let (kept, gone, late) = (world.handle(), world.handle(), world.handle());
+        world.edit(0, kept, b"by the first");
+        world.edit(2, kept, b"by the one that is away then");
+        world.edit(1, gone, b"secret");
+        world.settle(5_000);
+        world.offline(2);
+        world.edit(2, late, b"offline");
+        world.edit(2, gone, b"more of it, offline");
+        world.erase(0, gone);
+        world.settle(5_000);
+        let (new, server) = world.another_server();
+        world.give(0, Input::ChangeServer(Some(server.clone())));
+        world.settle(5_000);
+        for node in [0, 1] {
+            assert!(world.seen(node, |notice| *notice == Notice::Moved(Some(server.clone()))));
+            assert_eq!(world.nodes[node].calls, new);
+        }
+        world.edit(1, kept, b"at the new one");
+        world.settle(5_000);
+        // The one that was away asks at the old server, and is told.
+        world.online(2);
+        world.settle(5_000);
+        assert!(world.seen(2, |notice| *notice == Notice::Moved(Some(server.clone()))));
+        world.settle(60_000);
+        assert_eq!(world.nodes[2].calls, new);
+        let third = world.enrol(2);
+        world.settle(1_000);
+        world.call(third, new);
+        all_together(&mut world);
+        world.assert_gone(&gone);
+        let documents = &world.nodes[third].disk.documents;
+        assert_eq!(documents[&kept].len(), 3);
+        assert!(documents.contains_key(&late));
+        world.assert_honest();
+    }
+}
+
+#[test]
+fn a_new_phrase_replaces_the_old_one_at_once() {
+    let mut world = devices(60, 2);
+    let kept = world.handle();
+    world.edit(0, kept, b"kept");
+    world.settle(5_000);
+    let (old, new) = (world.phrase.clone(), Phrase::random(&mut world.random));
+    // Not with other words than those in force.
+    let wrong = Phrase::random(&mut world.random);
+    let ask = |old: &Phrase, new: &Phrase| Input::NewPhrase {
+        old: Box::new(old.clone()),
+        new: Box::new(new.clone()),
+    };
+    world.give(1, ask(&wrong, &new));
+    world.settle(5_000);
+    assert!(world.seen(1, |notice| *notice == Notice::Dropped));
+    assert_eq!(*world.device(1).account().recovery(), old.public().unwrap());
+    world.give(1, ask(&old, &new));
+    world.settle(10_000);
+    for node in [0, 1] {
+        assert!(world.seen(node, |notice| *notice == Notice::PhraseChanged));
+        assert_eq!(*world.device(node).account().recovery(), new.public().unwrap());
+        let status = world.device(node).status(world.now);
+        assert_eq!(
+            (status.epoch, status.epoch_key),
+            (2, true),
+            "wrapped to the new words at once"
+        );
+    }
+    world.offline(0);
+    world.offline(1);
+    let lost = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.recover(&[])));
+    let said = *lost.unwrap_err().downcast::<String>().unwrap();
+    assert!(said.contains("UnknownAccount"), "{said}");
+    world.phrase = new;
+    let back = world.recover(&[]);
+    world.online(back);
+    world.settle(20_000);
+    assert!(world.nodes[back].disk.documents.contains_key(&kept));
+    world.online(0);
+    world.online(1);
+    world.settle(5_000);
+    world.assert_honest();
+}
+
+/// What a server without room does to devices.
+#[test]
+fn a_full_account_loses_nothing_and_says_so() {
+    for seed in 70..74 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 2);
+        let (small, large, gone) = (world.handle(), world.handle(), world.handle());
+        world.edit(0, small, b"fits");
+        world.edit(0, gone, &[3; 20_000]);
+        world.settle(5_000);
+        world.relays[0].config_mut().limits.quota_bytes = 30_000;
+        world.edit(0, large, &[1; 40_000]);
+        world.edit(1, large, &[2; 45_000]);
+        world.settle(5_000);
+        for node in [0, 1] {
+            assert!(
+                world.seen(node, |notice| *notice == Notice::QuotaReached),
+                "node {node}"
+            );
+            let status = world.device(node).status(world.now);
+            assert_eq!(status.link, hearth_sync::device::Link::Live);
+        }
+        assert_eq!(
+            world.nodes[0].disk.documents[&large].len(),
+            1,
+            "nobody else has it"
+        );
+        // Erasures go on, and make room.
+        world.erase(1, gone);
+        world.settle(5_000);
+        world.assert_gone(&gone);
+        // It is tried again by itself: an hour later, without a new connection.
+        world.relays[0].config_mut().limits.quota_bytes = 0;
+        world.settle(2 * 60 * 60 * 1_000);
+        world.assert_converged();
+        assert_eq!(world.nodes[0].disk.documents[&large].len(), 2);
+        for node in [0, 1] {
+            let status = world.device(node).status(world.now);
+            assert_eq!(
+                (status.unsealed, status.unconfirmed),
+                (0, 0),
+                "node {node}: {status:#?}"
+            );
+        }
+        // And while there was no room, a crash lost nothing either.
+        world.relays[0].config_mut().limits.quota_bytes = 1;
+        world.edit(0, small, &[5; 5_000]);
+        world.settle(5_000);
+        world.crash(0);
+        world.settle(5_000);
+        world.relays[0].config_mut().limits.quota_bytes = 0;
+        world.settle(2 * 60 * 60 * 1_000);
+        world.assert_converged();
+        assert_eq!(world.nodes[1].disk.documents[&small].len(), 2);
+        world.assert_honest();
+    }
 }

@@ -92,7 +92,17 @@ impl Turn<'_> {
             }
             Action::Revoke(_) | Action::Recover(_) | Action::Unite(_) => self.membership_fell()?,
             Action::Epoch(_) => self.epoch_changed(),
-            Action::ServerChange(change) => self.notice(Notice::Moved(change.server.clone())),
+            Action::ServerChange(change) => {
+                self.notice(Notice::Moved(change.server.clone()));
+                let there = change.server.as_ref().map(|server| server.key);
+                let elsewhere = self.d.session.as_ref().is_some_and(|session| {
+                    session.peer == Peer::Server && session.key.is_some() && session.key != there
+                });
+                if elsewhere {
+                    // The rest is for the new one.
+                    self.end(None);
+                }
+            }
             Action::Phrase(_) => {
                 self.notice(Notice::PhraseChanged);
                 // The running epoch is wrapped to the old phrase, and not to the new one.

@@ -29,7 +29,7 @@ const ROOM: usize = MAX_CONTENT_BYTES - 16 * 1024;
 /// Changes of one envelope.
 const MAX_CHANGES: usize = 4_096;
 /// How long content waits that the server had no room for.
-const QUOTA_WAIT_MS: u64 = 60 * 60 * 1_000;
+pub(super) const QUOTA_WAIT_MS: u64 = 60 * 60 * 1_000;
 /// Times that a session sends everything again before it is given up.
 const MAX_RESENDS: u32 = 8;
 /// Bytes of an item beside its body, about.
@@ -662,18 +662,17 @@ impl Turn<'_> {
             };
             let handle = body.fields.handle;
             self.drop_body(&log, hole.seq, &handle)?;
+            if body.fields.new_key.is_some() && hole.code != ErrorCode::HandleErased {
+                // Others can't open what it brought in: the shards have to say it.
+                self.mark_dirty(handle.0[0]);
+                self.d.state.dirty_since = 1;
+            }
             match hole.code {
                 ErrorCode::HandleErased => continue,
                 ErrorCode::QuotaReached => {
                     self.notice(Notice::QuotaReached);
                     self.need(&handle, self.now + QUOTA_WAIT_MS);
                     self.wake_at(self.now + QUOTA_WAIT_MS);
-                }
-                ErrorCode::EpochStale => {
-                    // Others can't open what it brought in: the shards have to say it.
-                    self.mark_dirty(handle.0[0]);
-                    self.d.state.dirty_since = 1;
-                    self.need(&handle, self.now);
                 }
                 _ => self.need(&handle, self.now),
             }

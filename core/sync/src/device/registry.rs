@@ -419,6 +419,11 @@ impl Turn<'_> {
             self.wake_at(due);
             return Ok(());
         }
+        let after = self.d.session.as_ref().map_or(0, |session| session.fold_after);
+        if after > self.now {
+            self.wake_at(after);
+            return Ok(());
+        }
         let waits = self
             .d
             .session

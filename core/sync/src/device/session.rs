@@ -16,6 +16,7 @@ use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{VersionVector, vector_digest};
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
+use super::outbox::QUOTA_WAIT_MS;
 use super::record::{Server, space};
 use super::turn::{ONLY, Turn};
 use super::{DeviceError, Notice, Peer};
@@ -136,6 +137,8 @@ pub(super) struct Session {
     pub(super) issuing: bool,
     /// Not before: after a conflict or a refusal.
     pub(super) issue_after: u64,
+    /// The registry isn't written before this time.
+    pub(super) fold_after: u64,
     /// The other side's table, and the shards of it that are missing.
     pub(super) their_table: Hash,
     pub(super) shards_asked: usize,
@@ -221,6 +224,7 @@ impl Turn<'_> {
             acked_at: 0,
             issuing: false,
             issue_after: 0,
+            fold_after: 0,
             their_table: Hash::ZERO,
             shards_asked: 0,
             shards_idle: 0,
@@ -582,9 +586,14 @@ impl Turn<'_> {
             // Its branch has grown meanwhile: the next connection compares again.
             Some(Asked::Branch) => self.end(None),
             Some(Asked::Registry(_)) => {
+                let full = code == ErrorCode::QuotaReached;
+                let retry = if full { self.now + QUOTA_WAIT_MS } else { retry };
+                if full {
+                    self.notice(Notice::QuotaReached);
+                }
                 if let Some(session) = self.session() {
                     session.issuing = false;
-                    session.issue_after = retry;
+                    session.fold_after = retry;
                     session.table_wanted |= code == ErrorCode::RegistryConflict;
                 }
                 self.wake_at(retry);

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use hearth_protocol::control::{ServerIdentity, device_proof_id};
 use hearth_protocol::entropy::Entropy;
 use hearth_protocol::hash::sha256;
-use hearth_protocol::id::{DeviceId, Handle, Hash};
+use hearth_protocol::id::{DeviceId, Handle, Hash, VerifyKey};
 use hearth_relay::{Config, Input as ToRelay, Output as FromRelay, Relay, SessionId};
 use hearth_sync::device::{Device, Founding, Input, Joining, Keychain, Peer, Recovery, Step};
 use hearth_sync::keys::SigningKey;
@@ -61,6 +61,8 @@ pub struct World {
     /// The server, then those that devices run for the local network.
     pub relays: Vec<Relay<ServerStore>>,
     peers: Vec<Peer>,
+    /// Where other servers are.
+    addresses: BTreeMap<VerifyKey, usize>,
     server: ServerIdentity,
     server_seed: Secret,
     pub nodes: Vec<Node>,
@@ -99,6 +101,7 @@ impl World {
         let mut world = Self {
             relays: vec![Relay::new(new_store(), config).unwrap()],
             peers: vec![Peer::Server],
+            addresses: BTreeMap::new(),
             server,
             server_seed,
             nodes: Vec::new(),

@@ -256,8 +256,13 @@ impl World {
                 if self.verbose {
                     println!("       node {node}: {notice:?}");
                 }
-                match notice {
+                match &notice {
                     Notice::Revoked => this.online = false,
+                    Notice::Moved(Some(server)) => {
+                        if let Some(relay) = self.addresses.get(&server.key) {
+                            this.calls = *relay;
+                        }
+                    }
                     Notice::UpToDate => this.closes = 0,
                     _ => {}
                 }

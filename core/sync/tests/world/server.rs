@@ -1,5 +1,6 @@
 //! The server: what becomes of its process, its disk and its backups.
 
+use hearth_protocol::control::ServerIdentity;
 use hearth_protocol::hash::Signed;
 use hearth_protocol::hash::Statement;
 use hearth_protocol::id::{Hash, Signature, VerifyKey};
@@ -7,6 +8,7 @@ use hearth_relay::testing::Faulty;
 use hearth_relay::{Config, MemoryStore, Relay, SessionId, Signer};
 use hearth_sync::device::Peer;
 use hearth_sync::keys::SigningKey;
+use hearth_sync::secret::Secret;
 
 use super::World;
 
@@ -68,6 +70,20 @@ impl World {
         self.relays.push(Relay::new(store, config).unwrap());
         self.peers.push(Peer::Server);
         self.relays.len() - 1
+    }
+
+    /// Another server, with a key of its own and nothing on it, which devices call once the account has moved there: its place among the relays, and what a control log names.
+    pub fn another_server(&mut self) -> (usize, ServerIdentity) {
+        let key = SigningKey::from_seed(&Secret::random(&mut self.random)).unwrap();
+        let server = ServerIdentity {
+            key: key.public(),
+            endpoint: format!("server:{}", self.relays.len() + 1).try_into().unwrap(),
+        };
+        let config = Config::server(Box::new(ServerKey(key)));
+        self.relays.push(Relay::new(new_store(), config).unwrap());
+        self.peers.push(Peer::Server);
+        self.addresses.insert(server.key, self.relays.len() - 1);
+        (self.relays.len() - 1, server)
     }
 
     /// Lets a node serve others on the local network: the relay to call.
