@@ -427,6 +427,8 @@ pub struct Device {
     /// The number of this device's own acknowledgement of an epoch whose key was lost with a backup; 0: none.
     lost_ack: u64,
     /// To whom the running epoch was granted by anybody, and to which key.
+    /// Hash of the wraps that are on disk.
+    wraps: Option<Hash>,
     granted: BTreeMap<DeviceId, hearth_protocol::id::AgreementKey>,
     /// What waits to be sealed, by number, with handle and size.
     outbox: BTreeMap<u64, (Handle, usize)>,

@@ -271,7 +271,13 @@ fn an_account_moves_to_another_server() {
         world.erase(0, gone);
         world.settle(5_000);
         let (new, server) = world.another_server();
-        world.give(0, Input::ChangeServer(Some(server.clone())));
+        world.give(
+            0,
+            Input::ChangeServer {
+                server: Some(server.clone()),
+                invitation: String::new(),
+            },
+        );
         world.settle(5_000);
         for node in [0, 1] {
             assert!(world.seen(node, |notice| *notice == Notice::Moved(Some(server.clone()))));

@@ -501,3 +501,30 @@ fn the_same_seed_gives_the_same_trace() {
     assert_eq!(live(7, faults).trace(), live(7, faults).trace());
     assert_ne!(live(7, faults).trace(), live(8, faults).trace());
 }
+
+/// What the phrase opens is on every device, also on the one that made the epoch: for a drill, and for a server that lacks it.
+#[test]
+fn every_device_has_the_wraps_of_the_running_epoch() {
+    use hearth_protocol::codec::Wire;
+    use hearth_protocol::control::{EpochWraps, wraps_hash};
+    let mut world = pair(31);
+    let held = |world: &World, node: usize| {
+        let records = world.nodes[node].disk.journal.records();
+        let wraps = records
+            .filter(|(space, _, _)| *space == hearth_sync::device::space::WRAPS)
+            .find_map(|(_, _, value)| EpochWraps::decode(&value).ok());
+        let account = world.device(node).account();
+        let (_, epoch) = account.epoch().unwrap();
+        (
+            epoch.number,
+            wraps.is_some_and(|wraps| wraps_hash(&account.id(), &wraps) == epoch.wraps),
+        )
+    };
+    let (before, _) = held(&world, 0);
+    world.give(0, Input::Rotate);
+    world.settle(5_000);
+    for node in 0..2 {
+        let (number, has) = held(&world, node);
+        assert!(number > before && has, "device {node}, epoch {number}");
+    }
+}

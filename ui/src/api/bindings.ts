@@ -139,6 +139,19 @@ bytes: number,
 complete: boolean, };
 
 /**
+ * Parameters of [`ChangePhrase`].
+ */
+export type ChangePhraseParams = { 
+/**
+ * The 24 words that are in force.
+ */
+old: string, 
+/**
+ * Those that take their place.
+ */
+new: string, };
+
+/**
  * Parameters of [`ChangeProtection`].
  */
 export type ChangeProtectionParams = { 
@@ -1976,6 +1989,19 @@ export type ModelsListed = {
 models: Array<ModelSummary>, };
 
 /**
+ * Parameters of moving the account.
+ */
+export type MoveParams = { 
+/**
+ * The new server's address: `hearth-sync://host:port/#KEY`.
+ */
+server: string, 
+/**
+ * Its operator's invitation code, where one is needed.
+ */
+invitation?: string, };
+
+/**
  * A new way to open a profile.
  */
 export type NewProtection = { "kind": "keychain" } | { "kind": "passphrase", 
@@ -2064,6 +2090,15 @@ p95: number,
  * 99 % are at or below.
  */
 p99: number, };
+
+/**
+ * Output of [`ProposePhrase`].
+ */
+export type ProposedPhrase = { 
+/**
+ * The 24 words.
+ */
+phrase: string, };
 
 /**
  * What opens a profile.
@@ -2989,6 +3024,9 @@ export interface Methods {
   "account.create": { params: AccountCreateParams; event: NoEvent; output: AccountCreated };
   "account.recover": { params: RecoverParams; event: NoEvent; output: Recovered };
   "account.drill": { params: DrillParams; event: NoEvent; output: Drilled };
+  "account.move": { params: MoveParams; event: NoEvent; output: SyncStatus };
+  "account.propose_phrase": { params: Empty; event: NoEvent; output: ProposedPhrase };
+  "account.change_phrase": { params: ChangePhraseParams; event: NoEvent; output: SyncStatus };
   "sync.status": { params: Empty; event: NoEvent; output: SyncStatus };
   "sync.once": { params: SyncOnceParams; event: NoEvent; output: SyncStatus };
   "sync.restored": { params: Empty; event: NoEvent; output: SyncStatus };

@@ -78,6 +78,7 @@ impl Engine {
             .await?
             .map_err(|error| EngineError::InvalidRequest(format!("the old phrase: {error}")))?;
         self.online(&running).await?;
+        let before = running.ask(Command::Status).await??.epoch;
         let mut notices = running.notices();
         let input = Input::NewPhrase {
             old: Box::new(from),
@@ -90,7 +91,15 @@ impl Engine {
             _ => None,
         })
         .await??;
-        self.sync_status().await
+        // The new phrase opens what comes from the next epoch on, which is wrapped to it.
+        match running.wait_for(PATIENCE, |status| status.epoch > before).await? {
+            (status, true) => Ok(status),
+            (_, false) => Err(EngineError::Network(
+                "the new phrase is in force, but the server hasn't taken the keys for it yet: run `hearth sync once`, then prove \
+                 that the phrase works with `hearth account drill`"
+                    .into(),
+            )),
+        }
     }
 }
 

@@ -182,6 +182,7 @@ pub(super) fn notice(notice: &Notice) -> String {
             "a change of the account was overtaken by another device's: look, and order it again".into()
         }
         Notice::Moved(_) => "the account has moved to another server".into(),
+        Notice::PhraseChanged => "the account has a new recovery phrase: the old one gets nothing back any more".into(),
         Notice::WrittenAgain(_) => "the server didn't keep something, and it is sent again".into(),
         Notice::Damaged { .. } => "another device's change is damaged and was left out".into(),
         Notice::Tampered => {

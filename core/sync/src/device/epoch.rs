@@ -119,6 +119,7 @@ impl Turn<'_> {
         };
         self.d.granted.clear();
         self.disk.delete(space::WRAPS, ONLY);
+        self.d.wraps = None;
         self.d.erased.ended(&epoch.ends, epoch.number);
         // Whoever wanted one has it, unless an erasure is still not ended or the members have changed again.
         self.d.state.rotate_at = 0;
@@ -166,6 +167,7 @@ impl Turn<'_> {
             return;
         }
         let epoch = epoch.clone();
+        self.d.wraps = Some(epoch.wraps);
         self.disk.put(space::WRAPS, ONLY, wraps);
         if self.epoch_key().is_some() {
             return;
@@ -199,9 +201,13 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Asks for the wraps when the running epoch's key isn't here.
-    pub(super) fn want_epoch_key(&mut self) {
-        if self.epoch_key().is_some() || self.d.account.epoch().is_none() {
+    /// Asks for the wraps of the running epoch when they aren't here: for its key, if that isn't here either, and to have
+    /// what the phrase opens, for a drill and for a server that lacks them.
+    pub(super) fn want_wraps(&mut self) {
+        let Some((_, epoch)) = self.d.account.epoch() else {
+            return;
+        };
+        if self.d.wraps == Some(epoch.wraps) && self.epoch_key().is_some() {
             return;
         }
         if let Some(session) = self.d.session.as_mut()
@@ -293,7 +299,7 @@ impl Turn<'_> {
         let running = self.running();
         let Some((id, _)) = self.epoch_key() else {
             self.name_a_new_key();
-            self.want_epoch_key();
+            self.want_wraps();
             return;
         };
         if self.d.table_epoch != running {

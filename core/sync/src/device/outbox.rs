@@ -525,7 +525,7 @@ impl Turn<'_> {
             return Ok(Some((key, false)));
         }
         if self.epoch_key().is_none() {
-            self.want_epoch_key();
+            self.want_wraps();
             return Ok(None);
         }
         Ok(Some((Secret::random(self.random), true)))

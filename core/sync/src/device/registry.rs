@@ -392,6 +392,7 @@ impl Turn<'_> {
 
     /// Asks for the other side's table, when it couldn't be read as it came.
     pub(super) fn want_registry(&mut self) -> Result<(), DeviceError> {
+        self.want_wraps();
         let Some(session) = self.d.session.as_ref() else {
             return Ok(());
         };
@@ -399,7 +400,6 @@ impl Turn<'_> {
             return Ok(());
         }
         if self.epoch_key().is_none() {
-            self.want_epoch_key();
             return Ok(());
         }
         if let Some(session) = self.session() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_protocol::control::{
-    Account, Action, ControlEntry, ControlStatement, EpochWraps, Genesis, genesis_approval_id,
+    Account, Action, ControlEntry, ControlStatement, EpochWraps, Genesis, genesis_approval_id, wraps_hash,
 };
 use hearth_protocol::erasure::EraseSet;
 use hearth_protocol::error::ErrorCode;
@@ -257,6 +257,7 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         on_epoch: BTreeMap::new(),
         lost_keys: BTreeSet::new(),
         lost_ack: 0,
+        wraps: None,
         granted: BTreeMap::new(),
         outbox: BTreeMap::new(),
         needed: BTreeMap::new(),
@@ -308,6 +309,8 @@ pub(super) fn load(journal: &dyn Journal, keys: Keychain) -> Result<Device, Devi
             device.needed.insert(Handle(handle), at);
         }
     }
+    let wraps: Option<EpochWraps> = disk.get(space::WRAPS, ONLY)?;
+    device.wraps = wraps.map(|wraps| wraps_hash(&device.account.id(), &wraps));
     super::erasure::load(&mut device, &disk)?;
     super::statement::load(&mut device, &disk)?;
     super::registry::load(&mut device, &disk)?;
@@ -415,6 +418,7 @@ pub(super) fn recovered(
     }
     if let Some(wraps) = wraps {
         turn.disk.put(space::WRAPS, ONLY, wraps);
+        turn.d.wraps = Some(wraps_hash(&turn.account(), wraps));
     }
     // Those who were shut out know the running epoch's key.
     turn.rotate_by(now);
