@@ -120,6 +120,7 @@ fn generate_all() -> String {
     method::<sync::GetSyncStatus>(c, m);
     method::<sync::SyncOnce>(c, m);
     method::<sync::SyncRestored>(c, m);
+    method::<sync::DismissFindings>(c, m);
     method::<sync::ListDevices>(c, m);
     method::<sync::Pair>(c, m);
     method::<sync::Approve>(c, m);

@@ -151,6 +151,7 @@ pub const METHOD_NAMES: &[&str] = &[
     sync::GetSyncStatus::NAME,
     sync::SyncOnce::NAME,
     sync::SyncRestored::NAME,
+    sync::DismissFindings::NAME,
     sync::ListDevices::NAME,
     sync::Pair::NAME,
     sync::Approve::NAME,
@@ -292,6 +293,7 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
             let limit = Duration::from_secs(p.limit_seconds.unwrap_or(30).min(3600).into());
             Ok(c.engine.sync_once(limit).await?)
         },
+        sync::DismissFindings => |c, _| async move { Ok(c.engine.dismiss_findings().await?) },
         sync::SyncRestored => |c, _| async move { Ok(c.engine.sync_restored().await?) },
         sync::ListDevices => |c, _| async move {
             Ok(sync::DevicesListed { devices: c.engine.list_devices().await? })

@@ -12,6 +12,7 @@
 
 mod change;
 mod erase;
+mod findings;
 mod machine;
 mod pairing;
 mod recover;
@@ -219,6 +220,12 @@ impl Engine {
         let running = self.running()?;
         running.step(Input::Restored).await?;
         running.ask(Command::Nudge).await??;
+        self.sync_status().await
+    }
+
+    /// Drops what was found ([`SyncStatus::findings`]): the person has looked at it. What goes on is found again.
+    pub async fn dismiss_findings(&self) -> Result<SyncStatus> {
+        self.running()?.ask(Command::Dismiss).await??;
         self.sync_status().await
     }
 

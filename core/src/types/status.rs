@@ -141,6 +141,8 @@ pub enum EngineEvent {
         /// How far it is now.
         state: SyncState,
     },
+    /// Something points to an attack or to damage: `sync.status` says what.
+    SyncFindings,
     /// What other devices wrote or erased has arrived.
     SyncApplied {
         /// Memories that are new, changed or gone.

@@ -77,12 +77,45 @@ pub struct SyncStatus {
     /// What went wrong last, as long as it matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What points to an attack or to damage, until it is dismissed (`sync.dismiss`) or disproved; proofs first.
+    pub findings: Vec<SyncFinding>,
     /// Everything of this device is at the server, and everything of the server is here.
     pub settled: bool,
     /// The account's devices, those shut out too.
     pub devices: Vec<DeviceInfo>,
     /// Erasures, the oldest first.
     pub erasures: Vec<ErasureInfo>,
+}
+
+/// How sure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// Signed evidence that somebody lies.
+    Proof,
+    /// Something points to a server that withholds or lies; there may be another reason.
+    Suspicion,
+    /// Something arrived damaged and was left out.
+    Damage,
+}
+
+/// Something a person should know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[ts(optional_fields)]
+pub struct SyncFinding {
+    /// How sure it is.
+    pub kind: FindingKind,
+    /// What, and what to do.
+    pub text: String,
+    /// The device that it is about: 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// When it was first seen; milliseconds since 1970-01-01 UTC.
+    pub first_at_ms: i64,
+    /// When it was seen last.
+    pub last_at_ms: i64,
+    /// How often.
+    pub times: u64,
 }
 
 /// An erasure on every device.

@@ -658,7 +658,7 @@ fraction: number, } | { "type": "settings_changed" } | { "type": "sync_state_cha
 /**
  * How far it is now.
  */
-state: SyncState, } | { "type": "sync_applied", 
+state: SyncState, } | { "type": "sync_findings" } | { "type": "sync_applied", 
 /**
  * Memories that are new, changed or gone.
  */
@@ -1093,6 +1093,11 @@ export type Exported = {
  * Bytes written, all pieces together.
  */
 bytes: number, };
+
+/**
+ * How sure it is.
+ */
+export type FindingKind = "proof" | "suspicion" | "damage";
 
 /**
  * Why a reply ended.
@@ -2792,6 +2797,35 @@ export type Stopped = {
 stopped: boolean, };
 
 /**
+ * Something a person should know of.
+ */
+export type SyncFinding = { 
+/**
+ * How sure it is.
+ */
+kind: FindingKind, 
+/**
+ * What, and what to do.
+ */
+text: string, 
+/**
+ * The device that it is about: 64 hexadecimal digits.
+ */
+device?: string, 
+/**
+ * When it was first seen; milliseconds since 1970-01-01 UTC.
+ */
+first_at_ms: number, 
+/**
+ * When it was seen last.
+ */
+last_at_ms: number, 
+/**
+ * How often.
+ */
+times: number, };
+
+/**
  * Parameters of [`SyncOnce`].
  */
 export type SyncOnceParams = { 
@@ -2853,6 +2887,10 @@ waits: Array<string>,
  * What went wrong last, as long as it matters.
  */
 problem?: string, 
+/**
+ * What points to an attack or to damage, until it is dismissed (`sync.dismiss`) or disproved; proofs first.
+ */
+findings: Array<SyncFinding>, 
 /**
  * Everything of this device is at the server, and everything of the server is here.
  */
@@ -3030,6 +3068,7 @@ export interface Methods {
   "sync.status": { params: Empty; event: NoEvent; output: SyncStatus };
   "sync.once": { params: SyncOnceParams; event: NoEvent; output: SyncStatus };
   "sync.restored": { params: Empty; event: NoEvent; output: SyncStatus };
+  "sync.dismiss": { params: Empty; event: NoEvent; output: SyncStatus };
   "devices.list": { params: Empty; event: NoEvent; output: DevicesListed };
   "devices.pair": { params: PairParams; event: PairEvent; output: SyncStatus };
   "devices.approve": { params: ApproveParams; event: PairEvent; output: DeviceInfo };

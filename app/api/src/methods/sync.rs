@@ -49,6 +49,10 @@ method! {
     SyncRestored, "sync.restored", Empty, NoEvent, SyncStatus
 }
 method! {
+    /// Drops what was found, once a person has looked at it.
+    DismissFindings, "sync.dismiss", Empty, NoEvent, SyncStatus
+}
+method! {
     /// The account's devices, those shut out too.
     ListDevices, "devices.list", Empty, NoEvent, DevicesListed
 }

@@ -109,6 +109,9 @@ pub(crate) enum Sync {
         /// This profile, or the server, was restored from a backup: go on in a new log
         #[arg(long)]
         restored: bool,
+        /// You have looked at what was found: show it no longer
+        #[arg(long)]
+        dismiss: bool,
     },
 }
 

@@ -2,8 +2,8 @@
 
 use hearth_api::methods::Empty;
 use hearth_api::methods::engine::Watch;
-use hearth_api::methods::sync::{GetSyncStatus, SyncOnce, SyncOnceParams, SyncRestored};
-use hearth_api::types::{EngineEvent, SyncState, SyncStatus};
+use hearth_api::methods::sync::{DismissFindings, GetSyncStatus, SyncOnce, SyncOnceParams, SyncRestored};
+use hearth_api::types::{EngineEvent, FindingKind, SyncState, SyncStatus};
 use hearth_api::{Client, Update};
 
 use super::with_session;
@@ -33,7 +33,10 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
                 say_state(&status, output)
             }
             Args::Watch => watch(client, output).await,
-            Args::Doctor { restored } => {
+            Args::Doctor { restored, dismiss } => {
+                if dismiss {
+                    client.call::<DismissFindings>(Empty {}).await?;
+                }
                 if restored {
                     client.call::<SyncRestored>(Empty {}).await?;
                 }
@@ -75,6 +78,40 @@ pub(super) fn say_waits(status: &SyncStatus, output: &Output) -> Result<(), Fail
     }
     if let Some(problem) = &status.problem {
         output.line(&text::sentence(problem))?;
+    }
+    let now = text::now_ms();
+    for finding in &status.findings {
+        let word = match finding.kind {
+            FindingKind::Proof => "PROOF OF AN ATTACK",
+            FindingKind::Suspicion => "Suspicion",
+            FindingKind::Damage => "Damage",
+        };
+        let known = status
+            .devices
+            .iter()
+            .find(|device| Some(&device.device) == finding.device.as_ref());
+        let whose = known.map_or(String::new(), |device| {
+            let name = if device.name.is_empty() {
+                &device.device[..8.min(device.device.len())]
+            } else {
+                &device.name
+            };
+            format!(" about {}", text::one_line(name, 40))
+        });
+        let when = if finding.times == 1 {
+            text::ago(finding.last_at_ms, now)
+        } else {
+            format!(
+                "first {}, last {}, {} times",
+                text::ago(finding.first_at_ms, now),
+                text::ago(finding.last_at_ms, now),
+                finding.times
+            )
+        };
+        output.line(&format!("{word}{whose}: {} ({when}).", finding.text))?;
+    }
+    if !status.findings.is_empty() {
+        output.aside("When you have looked into it: hearth sync doctor --dismiss");
     }
     Ok(())
 }
@@ -153,6 +190,7 @@ async fn watch(client: &Client, output: &Output) -> Result<(), Failure> {
                         | EngineEvent::SyncApplied { .. }
                         | EngineEvent::DevicesChanged
                         | EngineEvent::ErasuresChanged
+                        | EngineEvent::SyncFindings
                         | EngineEvent::Stopping
                 );
                 if !said {
@@ -163,6 +201,9 @@ async fn watch(client: &Client, output: &Output) -> Result<(), Failure> {
                     continue;
                 }
                 match event {
+                    EngineEvent::SyncFindings => {
+                        say_waits(&client.call::<GetSyncStatus>(Empty {}).await?, output)?;
+                    }
                     EngineEvent::SyncStateChanged { .. } => {
                         say_state(&client.call::<GetSyncStatus>(Empty {}).await?, output)?;
                     }

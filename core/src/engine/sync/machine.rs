@@ -21,11 +21,12 @@ use hearth_sync::device::{
 };
 
 use super::super::memory::follows;
+use super::findings;
 use crate::documents::{Arrived, DocumentsError, Incoming, Snapshot, publications, snapshot, united};
 use crate::error::EngineError;
 
 /// The engine's own part of the journal; the machine's spaces count from 1.
-const OWN: u8 = 255;
+pub(super) const OWN: u8 = 255;
 /// The device's keys. They lie in the encrypted database, beside the journal that they belong to, so that both change in one
 /// transaction, however often a step changes them; whatever opens the database (keychain, passphrase, key file) guards them.
 /// A database that comes back from a backup brings its old keys along: the server's head of the log tells that.
@@ -241,7 +242,33 @@ impl Machine {
         self.carry_out(store, planned, now_ms, &mut effects)?;
         self.pump(store, now_ms, &mut effects)?;
         self.settle(store, now_ms, &mut effects)?;
+        if effects.notices.contains(&Notice::UpToDate) {
+            let records = findings::disproved(store, &self.device, time(now_ms))?;
+            self.write_own(store, records, now_ms)?;
+        }
         Ok(effects)
+    }
+
+    fn write_own(
+        &mut self,
+        store: &mut Store,
+        records: Vec<SyncRecord>,
+        now_ms: i64,
+    ) -> Result<(), EngineError> {
+        if !records.is_empty() {
+            let batch = SyncBatch {
+                records,
+                ..SyncBatch::default()
+            };
+            store.sync_write(&batch, now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// The person has looked at what was found.
+    pub(super) fn dismiss(&mut self, store: &mut Store, now_ms: i64) -> Result<(), EngineError> {
+        let records = findings::dismissed(store)?;
+        self.write_own(store, records, now_ms)
     }
 
     /// Holds back what is to be sent while the log of the database may hold what went.
@@ -434,7 +461,10 @@ impl Machine {
                 // What waits is looked for after every step.
                 Output::Publish { .. } => {}
                 Output::NeedSnapshot { handle } => _ = self.wanted.insert(handle),
-                Output::Notice(notice) => effects.notices.push(notice),
+                Output::Notice(notice) => {
+                    batch.records.extend(findings::record(store, &notice, now_ms)?);
+                    effects.notices.push(notice);
+                }
                 Output::WakeAt(at) => effects.wake_by(at),
             }
         }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::store_thread::StoreThread;
 use super::super::{Engine, Inner, Result, memory};
+use super::findings;
 use super::machine::{Effects, Machine, OsEntropy, Outgoing, time};
 use super::view;
 use crate::error::EngineError;
@@ -32,6 +33,8 @@ const NOTICES: usize = 256;
 pub(super) enum Command {
     /// How it stands.
     Status(oneshot::Sender<Result<SyncStatus>>),
+    /// The person has looked at what was found.
+    Dismiss(oneshot::Sender<Result<()>>),
     /// One input of the machine, as an order of the person's.
     Step(Box<Input>, oneshot::Sender<Result<()>>),
     /// Hands over what changed, calls the server now if it isn't connected.
@@ -532,6 +535,16 @@ impl Worker {
                 Some(EngineEvent::DevicesChanged)
             }
             Notice::Erasing(_) | Notice::Erased(_) => Some(EngineEvent::ErasuresChanged),
+            // These are kept, and shown until they are dismissed.
+            Notice::Suspicion(_)
+            | Notice::Proof(_)
+            | Notice::Tampered
+            | Notice::Damaged { .. }
+            | Notice::FalseServer => {
+                let text = view::notice(&notice);
+                tracing::warn!(what = %text, "sync");
+                Some(EngineEvent::SyncFindings)
+            }
             other => {
                 let text = view::notice(other);
                 tracing::warn!(what = %text, "sync");
@@ -586,10 +599,13 @@ impl Worker {
                 {
                     let _ = answer.send(Err(error));
                 } else if let Some(mut status) = self.status() {
-                    if let Ok((waiting, names)) =
-                        self.store.run(|store| Ok((waiting(store)?, names(store)?))).await
-                    {
+                    let read = self.with_machine(|machine, store| {
+                        let found = findings::list(store, &machine.device)?;
+                        Ok((waiting(store)?, names(store)?, found))
+                    });
+                    if let Ok((waiting, names, found)) = read.await {
                         status.changed_here = waiting;
+                        status.findings = found;
                         view::name_devices(&mut status.devices, &names);
                     }
                     let _ = answer.send(Ok(status));
@@ -631,6 +647,13 @@ impl Worker {
                     Ok(hearth_sync::recovery::Drilled::NoEpochYet) => Ok(0),
                     Err(error) => Err(EngineError::InvalidRequest(error.to_string())),
                 }));
+            }
+            Command::Dismiss(answer) => {
+                let now_ms = self.now_ms();
+                let done = self
+                    .with_machine(move |machine, store| machine.dismiss(store, now_ms))
+                    .await;
+                let _ = answer.send(done);
             }
             // Both are the loop's own.
             Command::Nudge(_) | Command::Stop(_) => {}

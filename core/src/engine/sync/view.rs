@@ -23,6 +23,7 @@ pub(super) fn without_account() -> SyncStatus {
         unsent: 0,
         waits: Vec::new(),
         problem: None,
+        findings: Vec::new(),
         settled: false,
         devices: Vec::new(),
         erasures: Vec::new(),
@@ -70,6 +71,7 @@ pub(super) fn status(device: &Device, now_ms: u64, ended: bool, problem: Option<
         unsent: status.unsent as u64,
         waits: status.waits.iter().map(waits).collect(),
         problem,
+        findings: Vec::new(),
         settled,
         devices: status
             .devices
@@ -182,7 +184,9 @@ pub(super) fn notice(notice: &Notice) -> String {
             "a change of the account was overtaken by another device's: look, and order it again".into()
         }
         Notice::Moved(_) => "the account has moved to another server".into(),
-        Notice::PhraseChanged => "the account has a new recovery phrase: the old one gets nothing back any more".into(),
+        Notice::PhraseChanged => {
+            "the account has a new recovery phrase: the old one gets nothing back any more".into()
+        }
         Notice::WrittenAgain(_) => "the server didn't keep something, and it is sent again".into(),
         Notice::Damaged { .. } => "another device's change is damaged and was left out".into(),
         Notice::Tampered => {

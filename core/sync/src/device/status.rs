@@ -122,6 +122,11 @@ impl Device {
         }
     }
 
+    /// Whose log it is; none: nobody's that is known here.
+    pub fn log_device(&self, log: &LogId) -> Option<DeviceId> {
+        Some(self.logs.get(log)?.open.statement.device)
+    }
+
     /// Everything at a glance. Looks at every erasure.
     pub fn status(&self, now_ms: u64) -> Status {
         let mut documents: Vec<_> = self.outbox.values().map(|(handle, _)| *handle).collect();

@@ -87,3 +87,58 @@ fn what_was_held_back_for_one_connection_isnt_sent_on_the_next() {
             .is_empty()
     );
 }
+
+#[test]
+fn what_points_to_an_attack_is_kept_until_it_is_dismissed_or_disproved() {
+    use hearth_sync::device::{Proof, Suspicion};
+    let (_folder, mut store, mut machine) = erasing();
+    let log = LogId([7; 16]);
+    let missing = Notice::Suspicion(Suspicion::Withheld { log });
+    let proof = Notice::Proof(Proof::TwoHashes { log, seq: 3 });
+    let say = |machine: &mut Machine, store: &mut Store, notices: &[Notice], at: i64| {
+        let planned = Planned {
+            outputs: notices.iter().cloned().map(Output::Notice).collect(),
+            batch: SyncBatch::default(),
+        };
+        machine.finish(store, planned, at).unwrap();
+        findings::list(store, &machine.device).unwrap()
+    };
+    say(&mut machine, &mut store, &[missing.clone()], NOW_MS);
+    // In one step with what says that all is well: a proof stays, and so does nothing that has come meanwhile.
+    let found = say(
+        &mut machine,
+        &mut store,
+        &[missing, proof, Notice::UpToDate],
+        NOW_MS + 5,
+    );
+    let kinds: Vec<_> = found.iter().map(|found| found.kind).collect();
+    assert_eq!(kinds, [crate::types::FindingKind::Proof]);
+    assert_eq!((found[0].first_at_ms, found[0].times), (NOW_MS + 5, 1));
+    let again = Notice::Proof(Proof::TwoHashes { log, seq: 4 });
+    let found = say(&mut machine, &mut store, &[again], NOW_MS + 9);
+    assert_eq!(
+        (found[0].first_at_ms, found[0].last_at_ms, found[0].times),
+        (NOW_MS + 5, NOW_MS + 9, 2)
+    );
+    // It outlives the machine.
+    let mut machine = Machine::load(&mut store).unwrap().unwrap();
+    assert_eq!(findings::list(&store, &machine.device).unwrap(), found);
+    machine.dismiss(&mut store, NOW_MS + 10).unwrap();
+    assert_eq!(findings::list(&store, &machine.device).unwrap(), []);
+    // A server can't fill the disk with them.
+    let many: Vec<Notice> = (0..400u16)
+        .map(|n| {
+            let mut log = [0; 16];
+            log[..2].copy_from_slice(&n.to_be_bytes());
+            Notice::Damaged {
+                log: LogId(log),
+                seq: 1,
+            }
+        })
+        .collect();
+    for some in many.chunks(50) {
+        say(&mut machine, &mut store, some, NOW_MS + 11);
+    }
+    let found = findings::list(&store, &machine.device).unwrap();
+    assert!(found.len() >= 250 && found.len() <= 256 + 50, "{}", found.len());
+}
