@@ -9,7 +9,8 @@ use crate::types::{Sampling, Settings, SettingsChange};
 /// The name under which the store keeps them.
 pub(crate) const STORE_KEY: &str = "settings";
 
-/// Reads what was stored; fields that a newer version wrote are ignored, broken ones fall back to the engine's choice.
+/// Reads what was stored here or came from another device; fields that a newer version wrote are ignored, broken ones and
+/// those outside their range fall back to the engine's choice.
 pub(crate) fn from_stored(value: Option<Value>) -> Settings {
     let Some(Value::Object(fields)) = value else {
         return Settings::default();
@@ -18,7 +19,8 @@ pub(crate) fn from_stored(value: Option<Value>) -> Settings {
     for (name, value) in fields {
         let mut attempt = settings.clone();
         attempt[name] = value;
-        if serde_json::from_value::<Settings>(attempt.clone()).is_ok() {
+        if serde_json::from_value::<Settings>(attempt.clone()).is_ok_and(|settings| check(&settings).is_ok())
+        {
             settings = attempt;
         }
     }
@@ -53,19 +55,6 @@ pub(crate) fn apply(settings: &Settings, change: SettingsChange) -> Result<Setti
             }
         }
     }
-    range("context_length", change.context_length, 256, 1 << 20)?;
-    range("max_reply_tokens", change.max_reply_tokens, 1, 1 << 20)?;
-    range("threads", change.threads, 1, 1024)?;
-    range("memory_recalled", change.memory_recalled, 0, 10)?;
-    range("memory_tokens", change.memory_tokens, 0, 1 << 16)?;
-    range("biography_tokens", change.biography_tokens, 0, 1 << 16)?;
-    range("memory_limit", change.memory_limit, 1, 10_000_000)?;
-    if let Some(sampling) = &change.sampling {
-        check_sampling(sampling)?;
-    }
-    if let Some(weights) = &change.recall_weights {
-        recall_weights(weights)?;
-    }
     new.chat_model = change.chat_model.or(new.chat_model);
     new.embedding_model = change.embedding_model.or(new.embedding_model);
     new.model_profile = change.model_profile.or(new.model_profile);
@@ -81,7 +70,24 @@ pub(crate) fn apply(settings: &Settings, change: SettingsChange) -> Result<Setti
     new.memory_limit = change.memory_limit.or(new.memory_limit);
     new.memory_extraction = change.memory_extraction.or(new.memory_extraction);
     new.recall_weights = change.recall_weights.or(new.recall_weights);
+    check(&new)?;
     Ok(new)
+}
+
+/// Refuses values outside their ranges.
+fn check(settings: &Settings) -> Result<(), EngineError> {
+    range("context_length", settings.context_length, 256, 1 << 20)?;
+    range("max_reply_tokens", settings.max_reply_tokens, 1, 1 << 20)?;
+    range("threads", settings.threads, 1, 1024)?;
+    range("memory_recalled", settings.memory_recalled, 0, 10)?;
+    range("memory_tokens", settings.memory_tokens, 0, 1 << 16)?;
+    range("biography_tokens", settings.biography_tokens, 0, 1 << 16)?;
+    range("memory_limit", settings.memory_limit, 1, 10_000_000)?;
+    check_sampling(&settings.sampling)?;
+    if let Some(weights) = &settings.recall_weights {
+        recall_weights(weights)?;
+    }
+    Ok(())
 }
 
 /// Weights of recall as set. Errors: [`EngineError::InvalidRequest`] for names and values that are none.
@@ -171,6 +177,12 @@ mod tests {
                 ..Default::default()
             }
         );
+        let foreign = json!({"memory_limit": 0, "memory_recalled": 1_000_000, "threads": 2, "sampling": {"temperature": 99.0}});
+        let taken = Settings {
+            threads: Some(2),
+            ..Default::default()
+        };
+        assert_eq!(from_stored(Some(foreign)), taken);
         assert_eq!(from_stored(Some(json!(7))), Settings::default());
         assert_eq!(from_stored(None), Settings::default());
     }

@@ -392,22 +392,7 @@ impl Engine {
     async fn find_device(&self, wanted: &str) -> Result<String> {
         self.running()?;
         let status = self.sync_status().await?;
-        let start = wanted.to_lowercase();
-        let found: Vec<&str> = status
-            .devices
-            .iter()
-            .filter(|device| {
-                device.name == wanted || (!start.is_empty() && device.device.starts_with(&start))
-            })
-            .map(|device| device.device.as_str())
-            .collect();
-        match found[..] {
-            [one] => Ok(one.to_owned()),
-            [] => Err(EngineError::NotFound { what: "device" }),
-            _ => Err(EngineError::InvalidRequest(format!(
-                "several devices are called {wanted:?}: give more of the identifier"
-            ))),
-        }
+        find_device(&status.devices, wanted)
     }
 
     /// Waits until the server has been greeted.
@@ -477,6 +462,33 @@ async fn wait_notice<T>(
     })
 }
 
+/// The device with this identifier, with one that begins so, or with this name. Every device may name the others: no name
+/// stands before an identifier.
+fn find_device(devices: &[DeviceInfo], wanted: &str) -> Result<String> {
+    let start = wanted.to_lowercase();
+    let only = |fits: &dyn Fn(&DeviceInfo) -> bool| {
+        let mut found = devices.iter().filter(|device| fits(device));
+        (found.next(), found.next())
+    };
+    if let (Some(device), _) = only(&|device| device.device == start) {
+        return Ok(device.device.clone());
+    }
+    // So many digits are no name by chance.
+    let begins = |device: &DeviceInfo| device.device.starts_with(&start);
+    if start.len() >= 8
+        && let (Some(device), None) = only(&begins)
+    {
+        return Ok(device.device.clone());
+    }
+    match only(&|device| device.name == wanted || (!start.is_empty() && begins(device))) {
+        (Some(device), None) => Ok(device.device.clone()),
+        (None, _) => Err(EngineError::NotFound { what: "device" }),
+        (Some(_), Some(_)) => Err(EngineError::InvalidRequest(format!(
+            "several devices are called {wanted:?}: give the identifier, as `hearth devices list` shows it"
+        ))),
+    }
+}
+
 /// Calls the server of an address, and makes sure that it is that one.
 async fn reach(address: &str, keys: &Keychain) -> Result<ServerIdentity> {
     let address = parse_address(address)?;
@@ -535,4 +547,41 @@ fn device_name(given: Option<String>) -> Result<String> {
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn internal(error: impl std::fmt::Display) -> EngineError {
     EngineError::Internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_stands_before_an_identifier() {
+        let device = |digit: &str, name: &str| DeviceInfo {
+            device: digit.repeat(64),
+            name: name.into(),
+            this: false,
+            revoked: false,
+            last_seen_ms: None,
+            last_verified_ms: None,
+            epoch: 1,
+            open_erasures: 0,
+        };
+        // The one to be shut out has called the other one by its own identifier.
+        let thief = "a".repeat(64);
+        let devices = [device("a", "phone"), device("b", &thief), device("c", "phone")];
+        assert_eq!(find_device(&devices, &thief).unwrap(), thief);
+        assert_eq!(find_device(&devices, &thief[..8]).unwrap(), thief);
+        assert_eq!(find_device(&devices, "C").unwrap(), "c".repeat(64));
+        assert!(matches!(
+            find_device(&devices, "phone"),
+            Err(EngineError::InvalidRequest(_))
+        ));
+        assert!(matches!(
+            find_device(&devices, ""),
+            Err(EngineError::NotFound { .. })
+        ));
+        assert!(matches!(
+            find_device(&devices, "tablet"),
+            Err(EngineError::NotFound { .. })
+        ));
+    }
 }

@@ -20,6 +20,8 @@ use crate::error::EngineError;
 use crate::net::{Backoff, Connection, Endpoint, Event, Identity, NetError, Network, is_server};
 use crate::types::{EngineEvent, SyncState, SyncStatus};
 
+/// A server may ask for no longer wait than this.
+const LONGEST_WAIT: Duration = Duration::from_mins(15);
 /// How long a server may take to answer a call.
 const DIAL: Duration = Duration::from_secs(10);
 /// How often the machine is asked what is due, whatever it has said.
@@ -383,7 +385,7 @@ impl Worker {
         work: impl FnOnce(&mut Machine, &mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let machine = self.machine.take();
-        let (machine, result) = self
+        let worked = self
             .store
             .run_on_place(move |place| {
                 let store = place.as_mut().ok_or(EngineError::Stopped)?;
@@ -394,10 +396,17 @@ impl Worker {
                 let result = work(&mut machine, store);
                 Ok((machine, result))
             })
-            .await?;
-        if result.is_ok() {
-            self.machine = Some(machine);
-        } else if let Some(connection) = self.connection.take() {
+            .await;
+        let result = match worked {
+            Ok((machine, result)) => {
+                self.machine = result.is_ok().then_some(machine);
+                result
+            }
+            Err(error) => Err(error),
+        };
+        if result.is_err()
+            && let Some(connection) = self.connection.take()
+        {
             // The machine that is loaded next knows of no connection.
             connection.sender.close(None);
         }
@@ -519,12 +528,13 @@ impl Worker {
     fn notice(&mut self, notice: Notice) {
         let event = match &notice {
             Notice::Refused { code, retry_after_ms } => {
-                self.retry_after = Duration::from_millis(*retry_after_ms);
+                self.retry_after = Duration::from_millis(*retry_after_ms).min(LONGEST_WAIT);
                 self.problem = Some(view::refusal(*code));
                 None
             }
             Notice::UpToDate => {
                 self.problem = None;
+                self.retry_after = Duration::ZERO;
                 None
             }
             Notice::Revoked => {

@@ -201,7 +201,7 @@ pub(super) fn notice(notice: &Notice) -> String {
             "the server shows an older state of the account than another device has seen".into()
         }
         Notice::Proof(Proof::TwoHashes { .. } | Proof::SplitView { .. }) => {
-            "PROOF OF AN ATTACK: two versions of one signed history exist. Stop using this server".into()
+            "proof that somebody lies, a device, a copy of one or the server: hearth sync doctor".into()
         }
         other => format!("{other:?}"),
     }
