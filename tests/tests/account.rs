@@ -115,6 +115,28 @@ fn a_new_phrase_takes_the_place_of_the_old_one() {
     };
     let refused = recover(&b, &old);
     assert_ne!(refused.code, 0, "{refused:?}");
+    let looked = c.pipe(
+        &[
+            "account",
+            "recover",
+            "--server",
+            &server.address,
+            "--dry-run",
+            "--json",
+        ],
+        new.as_bytes(),
+    );
+    assert_eq!(
+        looked.value()["account"],
+        created["status"]["account"],
+        "{looked:?}"
+    );
+    assert_eq!(looked.value()["devices"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        c.json(&["account", "status"])["state"],
+        "no_account",
+        "nothing has changed"
+    );
     let back = recover(&c, &new);
     assert_eq!(back.code, 0, "{back:?}");
     synced(&c, "what the account had", |c| knows(c, "Petrel"));

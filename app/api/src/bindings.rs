@@ -112,6 +112,7 @@ fn generate_all() -> String {
     method::<profile::Restore>(c, m);
     method::<profile::Wipe>(c, m);
     method::<sync::CreateAccount>(c, m);
+    method::<sync::FindAccount>(c, m);
     method::<sync::RecoverAccount>(c, m);
     method::<sync::Drill>(c, m);
     method::<sync::MoveAccount>(c, m);

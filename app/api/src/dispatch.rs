@@ -144,6 +144,7 @@ pub const METHOD_NAMES: &[&str] = &[
     profile::Wipe::NAME,
     sync::CreateAccount::NAME,
     sync::RecoverAccount::NAME,
+    sync::FindAccount::NAME,
     sync::Drill::NAME,
     sync::MoveAccount::NAME,
     sync::ProposePhrase::NAME,
@@ -281,6 +282,7 @@ pub(crate) async fn dispatch(request: Request, name: &str) -> Result<Value, ApiE
             Ok(Empty {})
         },
         sync::CreateAccount => |c, p| async move { Ok(c.engine.create_account(p).await?) },
+        sync::FindAccount => |c, p| async move { Ok(c.engine.find_account(p).await?) },
         sync::RecoverAccount => |c, p| async move { Ok(c.engine.recover_account(p).await?) },
         sync::Drill => |c, p| async move { Ok(sync::Drilled { epoch: c.engine.drill(p.phrase).await? }) },
         sync::MoveAccount => |c, p| async move { Ok(c.engine.move_account(p).await?) },

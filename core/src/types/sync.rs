@@ -228,6 +228,36 @@ impl std::fmt::Debug for RecoverParams {
     }
 }
 
+/// Parameters of looking what a phrase opens.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct FindParams {
+    /// The account's server: `hearth-sync://host:port/#KEY`.
+    pub server: String,
+    /// The 24 words.
+    pub phrase: String,
+}
+
+impl std::fmt::Debug for FindParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FindParams")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a phrase opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct FoundAccount {
+    /// The account: 64 hexadecimal digits.
+    pub account: String,
+    /// When its newest entry was made, by its author's clock; milliseconds since 1970-01-01 UTC. Whether there is a newer one
+    /// that the server hides can't be verified: a time older than the person remembers is a warning.
+    pub head_at_ms: i64,
+    /// Its devices that aren't shut out.
+    pub devices: Vec<String>,
+}
+
 /// An account that was got back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Recovered {

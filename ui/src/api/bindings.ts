@@ -1095,6 +1095,19 @@ export type Exported = {
 bytes: number, };
 
 /**
+ * Parameters of looking what a phrase opens.
+ */
+export type FindParams = { 
+/**
+ * The account's server: `hearth-sync://host:port/#KEY`.
+ */
+server: string, 
+/**
+ * The 24 words.
+ */
+phrase: string, };
+
+/**
  * How sure it is.
  */
 export type FindingKind = "proof" | "suspicion" | "damage";
@@ -1125,6 +1138,24 @@ export type Found = {
  * The matching messages.
  */
 hits: Array<SearchHit>, };
+
+/**
+ * What a phrase opens.
+ */
+export type FoundAccount = { 
+/**
+ * The account: 64 hexadecimal digits.
+ */
+account: string, 
+/**
+ * When its newest entry was made, by its author's clock; milliseconds since 1970-01-01 UTC. Whether there is a newer one
+ * that the server hides can't be verified: a time older than the person remembers is a warning.
+ */
+head_at_ms: number, 
+/**
+ * Its devices that aren't shut out.
+ */
+devices: Array<string>, };
 
 /**
  * The form of an imported file.
@@ -3060,6 +3091,7 @@ export interface Methods {
   "profile.restore": { params: RestoreParams; event: NoEvent; output: Empty };
   "profile.wipe": { params: WipeParams; event: NoEvent; output: Empty };
   "account.create": { params: AccountCreateParams; event: NoEvent; output: AccountCreated };
+  "account.find": { params: FindParams; event: NoEvent; output: FoundAccount };
   "account.recover": { params: RecoverParams; event: NoEvent; output: Recovered };
   "account.drill": { params: DrillParams; event: NoEvent; output: Drilled };
   "account.move": { params: MoveParams; event: NoEvent; output: SyncStatus };

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use hearth_core::types::{
     AccountCreateParams, AccountCreated, DeviceInfo, EraseEverywhereEvent, EraseParams, ErasedEverywhere,
-    ErasureInfo, MoveParams, PairAnswer, PairEvent, PairParams, RecoverParams, Recovered, SyncStatus,
+    ErasureInfo, FindParams, FoundAccount, MoveParams, PairAnswer, PairEvent, PairParams, RecoverParams,
+    Recovered, SyncStatus,
 };
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -15,6 +16,10 @@ use super::{Empty, NoEvent, method};
 method! {
     /// Makes an account with this profile as its first device. The output has the recovery phrase, once.
     CreateAccount, "account.create", AccountCreateParams, NoEvent, AccountCreated
+}
+method! {
+    /// Looks what a recovery phrase opens at a server; nothing changes by it.
+    FindAccount, "account.find", FindParams, NoEvent, FoundAccount
 }
 method! {
     /// Gets an account back with its recovery phrase: this profile becomes a device of it.

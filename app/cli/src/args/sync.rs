@@ -29,6 +29,9 @@ pub(crate) enum Account {
         /// The other devices stay; otherwise they are shut out, as lost ones should be
         #[arg(long)]
         keep_devices: bool,
+        /// Only show what the phrase opens, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// What this device is called; the machine's name otherwise
         #[arg(long, value_name = "NAME")]
         name: Option<String>,

@@ -5,14 +5,16 @@ use std::io::Read;
 use hearth_api::Client;
 use hearth_api::methods::Empty;
 use hearth_api::methods::sync::{
-    ChangePhrase, ChangePhraseParams, CreateAccount, Drill, DrillParams, GetSyncStatus, MoveAccount,
-    ProposePhrase, RecoverAccount,
+    ChangePhrase, ChangePhraseParams, CreateAccount, Drill, DrillParams, FindAccount, GetSyncStatus,
+    MoveAccount, ProposePhrase, RecoverAccount,
 };
-use hearth_api::types::{AccountCreateParams, MoveParams, RecoverParams, SyncStatus};
+use hearth_api::types::{
+    AccountCreateParams, FindParams, FoundAccount, MoveParams, RecoverParams, SyncStatus,
+};
 use zeroize::Zeroizing;
 
 use super::sync::{say_state, say_waits};
-use super::with_session;
+use super::{confirm, with_session};
 use crate::args::Account as Args;
 use crate::connect::{Profile, Want};
 use crate::failure::Failure;
@@ -49,15 +51,37 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
         Args::Recover {
             server,
             keep_devices,
+            dry_run,
             name,
         } => {
-            let params = RecoverParams {
-                server,
-                phrase: typed_phrase(output)?.to_string(),
-                keep_devices,
-                name,
-            };
+            let phrase = typed_phrase(output)?;
             with_session(profile, Want::Lasting, output, async |session| {
+                if dry_run || output.can_ask() {
+                    let params = FindParams {
+                        server: server.clone(),
+                        phrase: phrase.to_string(),
+                    };
+                    let found = session.client.call::<FindAccount>(params).await?;
+                    if dry_run && output.json {
+                        return output.value(&found);
+                    }
+                    show_found(&found, output)?;
+                    if dry_run {
+                        return Ok(());
+                    }
+                    let question = if keep_devices {
+                        "Become a device of it, beside those?"
+                    } else {
+                        "Become a device of it, and shut those out for good, as lost ones should be? (--keep-devices lets them stay.)"
+                    };
+                    confirm(output, false, question)?;
+                }
+                let params = RecoverParams {
+                    server,
+                    phrase: phrase.to_string(),
+                    keep_devices,
+                    name,
+                };
                 let recovered = session.client.call::<RecoverAccount>(params).await?;
                 if output.json {
                     return output.value(&recovered);
@@ -114,6 +138,17 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
             .await
         }
     }
+}
+
+/// What there is, before anything changes.
+fn show_found(found: &FoundAccount, output: &Output) -> Result<(), Failure> {
+    let others = text::counted(found.devices.len() as u64, "device");
+    output.line(&format!(
+        "The phrase opens account {}…, with {others}. The newest entry that the server shows of it was made {}: if you know of \
+         a later change of your devices, the server hides something.",
+        &found.account[..8.min(found.account.len())],
+        text::ago(found.head_at_ms, text::now_ms())
+    ))
 }
 
 async fn new_phrase(client: &Client, propose: bool, output: &Output) -> Result<(), Failure> {
