@@ -244,31 +244,15 @@ impl Machine {
         self.settle(store, now_ms, &mut effects)?;
         if effects.notices.contains(&Notice::UpToDate) {
             let records = findings::disproved(store, &self.device, time(now_ms))?;
-            self.write_own(store, records, now_ms)?;
+            write_own(store, records, now_ms)?;
         }
         Ok(effects)
     }
 
-    fn write_own(
-        &mut self,
-        store: &mut Store,
-        records: Vec<SyncRecord>,
-        now_ms: i64,
-    ) -> Result<(), EngineError> {
-        if !records.is_empty() {
-            let batch = SyncBatch {
-                records,
-                ..SyncBatch::default()
-            };
-            store.sync_write(&batch, now_ms)?;
-        }
-        Ok(())
-    }
-
     /// The person has looked at what was found.
-    pub(super) fn dismiss(&mut self, store: &mut Store, now_ms: i64) -> Result<(), EngineError> {
+    pub(super) fn dismiss(store: &mut Store, now_ms: i64) -> Result<(), EngineError> {
         let records = findings::dismissed(store)?;
-        self.write_own(store, records, now_ms)
+        write_own(store, records, now_ms)
     }
 
     /// Holds back what is to be sent while the log of the database may hold what went.
@@ -547,6 +531,18 @@ impl Machine {
         let record = store.sync_record(hearth_sync::device::space::WRAPS, b"state")?;
         Ok(record.and_then(|bytes| Wire::decode(&bytes).ok()))
     }
+}
+
+/// Writes records of the engine's own, by themselves.
+fn write_own(store: &mut Store, records: Vec<SyncRecord>, now_ms: i64) -> Result<(), EngineError> {
+    if !records.is_empty() {
+        let batch = SyncBatch {
+            records,
+            ..SyncBatch::default()
+        };
+        store.sync_write(&batch, now_ms)?;
+    }
+    Ok(())
 }
 
 /// Puts what came into its document; pieces wait until the last one is here.

@@ -661,7 +661,7 @@ impl Worker {
             Command::Dismiss(answer) => {
                 let now_ms = self.now_ms();
                 let done = self
-                    .with_machine(move |machine, store| machine.dismiss(store, now_ms))
+                    .with_machine(move |_, store| Machine::dismiss(store, now_ms))
                     .await;
                 let _ = answer.send(done);
             }

@@ -103,7 +103,7 @@ fn what_points_to_an_attack_is_kept_until_it_is_dismissed_or_disproved() {
         machine.finish(store, planned, at).unwrap();
         findings::list(store, &machine.device).unwrap()
     };
-    say(&mut machine, &mut store, &[missing.clone()], NOW_MS);
+    say(&mut machine, &mut store, std::slice::from_ref(&missing), NOW_MS);
     // In one step with what says that all is well: a proof stays, and so does nothing that has come meanwhile.
     let found = say(
         &mut machine,
@@ -123,7 +123,7 @@ fn what_points_to_an_attack_is_kept_until_it_is_dismissed_or_disproved() {
     // It outlives the machine.
     let mut machine = Machine::load(&mut store).unwrap().unwrap();
     assert_eq!(findings::list(&store, &machine.device).unwrap(), found);
-    machine.dismiss(&mut store, NOW_MS + 10).unwrap();
+    Machine::dismiss(&mut store, NOW_MS + 10).unwrap();
     assert_eq!(findings::list(&store, &machine.device).unwrap(), []);
     // A server can't fill the disk with them.
     let many: Vec<Notice> = (0..400u16)
