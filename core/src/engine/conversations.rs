@@ -133,7 +133,6 @@ impl Conversations {
                     Err(error @ StoreError::LogInUse) => Err(error.into()),
                     Err(error) => return Err(error),
                 };
-                super::memory::forget_chat(store, id)?;
                 Ok(emptied)
             })
             .await

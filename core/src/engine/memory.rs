@@ -65,7 +65,6 @@ pub(super) use idle::{Idle, run as run_idle};
 use keep::{Judged, Kept, NewFact, Vector};
 #[cfg(test)]
 pub(crate) use merged::settle;
-pub(super) use mine::forget_chat;
 pub use transfer::MemoryFormat;
 pub(super) use turn::{Told, TurnMemory};
 

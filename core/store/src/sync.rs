@@ -45,6 +45,7 @@ use crate::messages::{MessageStatus, Role};
 use crate::store::Store;
 
 pub(crate) use erase::{Author, Leaving, is_gone, ordered_here};
+pub(crate) use scope::OF_A_CHAT;
 pub use scope::{DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, SYNCED_SETTINGS, SettingsGroup};
 pub use usage::SyncUse;
 pub(crate) use usage::forget as forget_use;

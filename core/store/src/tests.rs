@@ -710,6 +710,24 @@ fn write_fixture() {
     }
 }
 
+/// What is noted of a chat beside it goes in the same transaction.
+#[test]
+fn settings_of_a_chat_go_with_it() {
+    let (_dir, mut store) = create();
+    let (one, two) = (chat(&mut store), chat(&mut store));
+    let name = |what: &str, id: crate::ChatId| format!("memory.{what}.{id}");
+    for id in [one, two] {
+        for what in ["mined", "passed"] {
+            store.set_setting(&name(what, id), &1.into()).unwrap();
+        }
+    }
+    store.delete_chat(one).unwrap();
+    for what in ["mined", "passed"] {
+        assert_eq!(store.get_setting(&name(what, one)).unwrap(), None);
+        assert!(store.get_setting(&name(what, two)).unwrap().is_some());
+    }
+}
+
 #[test]
 fn a_header_and_a_database_of_two_profiles_do_not_fit() {
     let (one, store) = create();

@@ -11,7 +11,7 @@ use hearth_store::{
 
 use super::super::{Engine, Result, convert as chats};
 use super::keep::Vector;
-use super::{convert, mine, receipts};
+use super::{convert, receipts};
 use crate::types::{
     ChatId, EngineEvent, EraseChat, EraseMemory, EraseParams, ErasePreview, EraseReason, EraseReceipt,
     EraseScope, EraseSeen, EraseTurn, ForgetOffer, MemoryId, MessageId,
@@ -83,9 +83,6 @@ impl Engine {
                     ..preview.plan()
                 };
                 let receipt = store.erase(&plan, now_ms)?;
-                for chat in &receipt.chats {
-                    mine::forget_chat(store, *chat)?;
-                }
                 let chats = !receipt.chats.is_empty() || !receipt.turns.is_empty();
                 Ok((receipts::view(receipt), chats))
             })

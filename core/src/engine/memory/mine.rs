@@ -320,15 +320,6 @@ fn job(chat: store::ChatId, now_ms: i64) -> NewJob {
     }
 }
 
-/// Nothing is known of a chat's mining any more.
-pub(in crate::engine) fn forget_chat(
-    store: &mut Store,
-    chat: store::ChatId,
-) -> std::result::Result<(), StoreError> {
-    store.remove_setting(&passed_key(chat))?;
-    store.remove_setting(&mined_key(chat)).map(drop)
-}
-
 fn passed_key(chat: store::ChatId) -> String {
     format!("{PASSED}{chat}")
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::store_thread::StoreThread;
-use super::super::{Engine, Inner, Result, memory};
+use super::super::{Engine, Inner, Result};
 use super::findings;
 use super::machine::{Effects, Machine, OsEntropy, Outgoing, time};
 use super::view;
@@ -716,19 +716,6 @@ impl Engine {
                 let Some(receipt) = done.receipt else { continue };
                 memories += 1;
                 chats += receipt.chats.len() + receipt.turns.len();
-                let gone = receipt.chats;
-                let forgotten = self
-                    .inner
-                    .chats
-                    .store()
-                    .run(move |store| gone.iter().try_for_each(|chat| memory::forget_chat(store, *chat)))
-                    .await;
-                if let Err(error) = forgotten {
-                    tracing::warn!(
-                        code = error.code(),
-                        "what belonged to an erased chat can't be dropped"
-                    );
-                }
             }
         }
         if joined

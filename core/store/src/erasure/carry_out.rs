@@ -9,7 +9,7 @@ use super::{EraseCounts, ErasePlan, EraseReceipt};
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::messages::MessageStatus;
-use crate::sync::{Author, Leaving, forget_use};
+use crate::sync::{Author, Leaving, OF_A_CHAT, forget_use};
 use crate::{biography, recall_index, search};
 
 /// What an emptied message has for metadata.
@@ -218,6 +218,11 @@ pub(crate) fn remove_chat(
             .query_row([seq], |row| row.get(0))?;
         Ok(count as u64)
     };
+    for prefix in OF_A_CHAT {
+        connection
+            .prepare_cached("DELETE FROM setting WHERE name = ?1")?
+            .execute([format!("{prefix}{id}")])?;
+    }
     counts.messages += count("SELECT count(*) FROM message WHERE chat = ?1")?;
     counts.vectors +=
         count("SELECT count(*) FROM turn_vector WHERE item IN (SELECT seq FROM message WHERE chat = ?1)")?;

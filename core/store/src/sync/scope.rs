@@ -36,7 +36,7 @@ pub(super) const GENERAL: &str = "general";
 /// Rows that are a group of their own: this and its name. Their value is an object, all of whose fields are synced.
 pub(super) const GROUP_PREFIX: &str = "sync.group.";
 /// Rows that belong to a chat: these and its id. They say up to where it was mined, so that no second device mines it.
-pub(super) const OF_A_CHAT: [&str; 2] = ["memory.mined.", "memory.passed."];
+pub(crate) const OF_A_CHAT: [&str; 2] = ["memory.mined.", "memory.passed."];
 
 /// A group of settings, and where the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
