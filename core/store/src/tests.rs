@@ -715,7 +715,7 @@ fn write_fixture() {
 fn settings_of_a_chat_go_with_it() {
     let (_dir, mut store) = create();
     let (one, two) = (chat(&mut store), chat(&mut store));
-    let name = |what: &str, id: crate::ChatId| format!("memory.{what}.{id}");
+    let name = |what: &str, id: ChatId| format!("memory.{what}.{id}");
     for id in [one, two] {
         for what in ["mined", "passed"] {
             store.set_setting(&name(what, id), &1.into()).unwrap();

@@ -11,14 +11,15 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{Handle, Hash, LogId};
 use hearth_protocol::message::Priority;
 use hearth_store::{
-    Dirty, DocumentWrite, ErasureDone, ErasureOrder, Store, StoreError, SyncBatch, SyncKind, SyncPiece,
-    SyncRecord, SyncReport,
+    Dirty, DocumentWrite, ErasureDone, ErasureOrder, Store, StoreError, SyncBatch, SyncItem, SyncKind,
+    SyncPiece, SyncRecord, SyncReport,
 };
 use hearth_sync::content::DocumentKind;
 use hearth_sync::device::{
     Device, DeviceError, Incoming as FromOthers, Input, Journal, JournalError, Keychain, LocalContent,
     Notice, Output,
 };
+use hearth_sync::document::DocumentError;
 
 use super::super::memory::follows;
 use super::findings;
@@ -130,6 +131,10 @@ pub(super) struct Machine {
     pub(super) device: Device,
     /// Documents that the machine wants whole, once they may be published.
     wanted: BTreeSet<Handle>,
+    /// Things whose documents were given up for new ones since the start.
+    replaced: BTreeSet<SyncItem>,
+    /// Changes that can't be synced, by their marks.
+    stuck: BTreeSet<i64>,
     /// Everything that the account had when this device came to it is here: what arrives now is news.
     pub(super) joined: bool,
     /// What went may still be in the write-ahead log, because another program reads the database. Until the log is empty
@@ -166,6 +171,8 @@ impl Machine {
         Self {
             device,
             wanted: BTreeSet::new(),
+            replaced: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             joined,
             unsettled: false,
             settle_at_ms: 0,
@@ -313,10 +320,10 @@ impl Machine {
         }
         let mut seen = BTreeSet::new();
         loop {
-            let dirty = store.dirty(DIRTY_AT_ONCE)?;
+            let dirty = store.dirty(DIRTY_AT_ONCE + self.stuck.len())?;
             let fresh: Vec<Dirty> = dirty
                 .into_iter()
-                .filter(|dirty| seen.insert(dirty.mark))
+                .filter(|dirty| seen.insert(dirty.mark) && !self.stuck.contains(&dirty.mark))
                 .collect();
             if fresh.is_empty() {
                 return Ok(());
@@ -343,8 +350,7 @@ impl Machine {
             Ok(made) => made,
             Err(DocumentsError::Store(error)) => return Err(error.into()),
             Err(DocumentsError::Document(error)) => {
-                tracing::warn!(%error, "a change can't be synced");
-                Vec::new()
+                return self.cannot_give(store, dirty, &error);
             }
         };
         let mut cleared = false;
@@ -370,6 +376,29 @@ impl Machine {
             self.carry_out(store, planned, now_ms, effects)?;
         }
         Ok(())
+    }
+
+    /// A change that doesn't go into its document. A document that is damaged, or says that it is another thing's, is given
+    /// up for a new one, once; what is too large stays noted as changed, so that a face can say so.
+    fn cannot_give(
+        &mut self,
+        store: &mut Store,
+        dirty: &Dirty,
+        error: &DocumentError,
+    ) -> Result<(), EngineError> {
+        let lost = !matches!(error, DocumentError::TooLarge(_));
+        if lost && self.replaced.insert(dirty.item.clone()) {
+            tracing::warn!(%error, "a document can't be written to: its thing goes on in a new one");
+            store.replace_documents(&dirty.item)?;
+        } else if self.stuck.insert(dirty.mark) {
+            tracing::warn!(%error, "a change can't be synced");
+        }
+        Ok(())
+    }
+
+    /// Things that changed here and can't be synced.
+    pub(super) fn stuck(&self) -> usize {
+        self.stuck.len()
     }
 
     /// Publishes a document as a whole.

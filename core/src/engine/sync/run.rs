@@ -611,10 +611,13 @@ impl Worker {
                 } else if let Some(mut status) = self.status() {
                     let read = self.with_machine(|machine, store| {
                         let found = findings::list(store, &machine.device)?;
-                        Ok((waiting(store)?, names(store)?, found))
+                        Ok((waiting(store)?, names(store)?, found, machine.stuck()))
                     });
-                    if let Ok((waiting, names, found)) = read.await {
-                        status.changed_here = waiting;
+                    if let Ok((waiting, names, found, stuck)) = read.await {
+                        if stuck > 0 {
+                            status.waits.push(view::too_large(stuck));
+                        }
+                        status.changed_here = waiting.saturating_sub(stuck as u64);
                         status.findings = found;
                         view::name_devices(&mut status.devices, &names);
                     }

@@ -122,6 +122,14 @@ fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
+/// Things that no document can hold.
+pub(super) fn too_large(things: usize) -> String {
+    format!(
+        "{things} of what changed here is too large to be synced (a message above 8 MiB, a chat of very many messages) and stays \
+         on this device: shorten it, or begin a new chat"
+    )
+}
+
 fn waits(waits: &Waits) -> String {
     match waits {
         Waits::Connection => {

@@ -224,6 +224,16 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Gives a thing up its documents, here and everywhere, and notes it as changed: it goes on in a new one with what it is
+    /// here.
+    pub fn replace_documents(&mut self, item: &SyncItem) -> Result<(), StoreError> {
+        let transaction = self.transaction()?;
+        erase::order_documents(&transaction, item)?;
+        capture::touch(&transaction, item)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// What an order names that is here: memories and turns; of the memories apart those of which everything goes that says
     /// the same.
     pub fn named_by_order(&self, handles: &[Handle]) -> Result<ErasePlan, StoreError> {

@@ -142,3 +142,61 @@ fn what_points_to_an_attack_is_kept_until_it_is_dismissed_or_disproved() {
     let found = findings::list(&store, &machine.device).unwrap();
     assert!(found.len() >= 250 && found.len() <= 256 + 50, "{}", found.len());
 }
+
+#[test]
+fn a_document_that_cant_be_written_to_is_given_up_once_and_nothing_is_forgotten() {
+    use hearth_store::{SyncDocument, SyncItem};
+    let (_folder, mut store, mut machine) = erasing();
+    machine.finish(&mut store, Planned::default(), NOW_MS).unwrap();
+    let item = SyncItem::settings("general");
+    let document = SyncDocument {
+        handle: Handle([5; 16]),
+        item: item.clone(),
+        document: b"no document".to_vec(),
+        published: Vec::new(),
+    };
+    let batch = SyncBatch {
+        documents: vec![DocumentWrite {
+            document,
+            content: None,
+            more: false,
+        }],
+        ..SyncBatch::default()
+    };
+    store.sync_write(&batch, NOW_MS).unwrap();
+    let dirty = Dirty {
+        mark: 1,
+        item: item.clone(),
+    };
+    let error = publications(&store, &dirty, LogId([1; 16]), Handle([2; 16])).unwrap_err();
+    let DocumentsError::Document(error) = error else {
+        panic!("{error}")
+    };
+    machine.cannot_give(&mut store, &dirty, &error).unwrap();
+    assert!(store.sync_documents(&item).unwrap().is_empty());
+    assert_eq!(store.outgoing_erasures(9).unwrap(), [Handle([5; 16])]);
+    let again = store
+        .dirty(9)
+        .unwrap()
+        .into_iter()
+        .find(|dirty| dirty.item == item)
+        .unwrap();
+    assert!(
+        publications(&store, &again, LogId([1; 16]), Handle([2; 16])).is_ok(),
+        "it goes on in a new one"
+    );
+    // What fails again, or is too large, stays noted.
+    machine
+        .cannot_give(&mut store, &again, &DocumentError::Mismatch)
+        .unwrap();
+    assert_eq!(machine.stuck(), 1);
+    assert!(store.is_dirty(&item).unwrap());
+    let other = Dirty {
+        mark: 77,
+        item: SyncItem::settings("other"),
+    };
+    machine
+        .cannot_give(&mut store, &other, &DocumentError::TooLarge("a chat"))
+        .unwrap();
+    assert_eq!(machine.stuck(), 2);
+}
