@@ -328,6 +328,9 @@ pub struct PairAnswer {
     /// Whether both devices show the same digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same: Option<bool>,
+    /// Which digits are meant: an answer to others is passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digits: Option<String>,
     /// The code, typed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,

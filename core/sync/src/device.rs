@@ -176,6 +176,11 @@ pub enum Input {
         /// The pairing's transcript.
         transcript: Hash,
     },
+    /// Don't let this device in after all, as long as the server hasn't got its entry.
+    Withdraw {
+        /// Which.
+        device: DeviceId,
+    },
     /// Shut a device out.
     Revoke {
         /// Which.

@@ -528,3 +528,25 @@ fn every_device_has_the_wraps_of_the_running_epoch() {
         assert!(number > before && has, "device {node}, epoch {number}");
     }
 }
+
+/// A pairing that took too long, as the server couldn't be reached: nobody is let in later.
+#[test]
+fn an_enrolment_that_was_withdrawn_doesnt_come() {
+    let mut world = pair(32);
+    world.offline(0);
+    let members = |world: &World| world.device(1).account().members().count();
+    let before = members(&world);
+    let new = world.enrol(0);
+    let device = world.device(new).keychain().public().unwrap().device_id();
+    world.give(0, Input::Withdraw { device });
+    let fine = world.handle();
+    world.edit(0, fine, b"after");
+    world.online(0);
+    world.settle(10_000);
+    assert_eq!(members(&world), before);
+    world.assert_converged();
+    assert!(
+        !world.seen(0, |notice| *notice == Notice::Dropped),
+        "nothing was sent that is refused"
+    );
+}

@@ -2064,6 +2064,10 @@ export type PairAnswer = {
  */
 same?: boolean, 
 /**
+ * Which digits are meant: an answer to others is passed over.
+ */
+digits?: string, 
+/**
  * The code, typed again.
  */
 code?: string, };

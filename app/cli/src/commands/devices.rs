@@ -100,6 +100,7 @@ async fn follow<M: Method<Event = PairEvent>>(
     output: &Output,
 ) -> Result<M::Output, Failure> {
     let mut asking: Option<(bool, JoinHandle<Result<String, Failure>>)> = None;
+    let mut digits = None;
     loop {
         let update = tokio::select! {
             update = call.next() => update,
@@ -115,7 +116,7 @@ async fn follow<M: Method<Event = PairEvent>>(
                     PairAnswer { code: Some(line), ..PairAnswer::default() }
                 } else {
                     let same = matches!(line.trim().to_lowercase().as_str(), "y" | "yes");
-                    PairAnswer { same: Some(same), ..PairAnswer::default() }
+                    PairAnswer { same: Some(same), digits: digits.clone(), ..PairAnswer::default() }
                 };
                 client.call::<AnswerPairing>(answer).await?;
                 continue;
@@ -125,6 +126,9 @@ async fn follow<M: Method<Event = PairEvent>>(
             Some(Update::Event(event)) => {
                 if output.json {
                     output.value(&event)?;
+                }
+                if let PairEvent::Compare { digits: shown } = &event {
+                    digits = Some(shown.clone());
                 }
                 if let Some(code) = show(&event, M::NAME == Approve::NAME, output)? {
                     asking = Some((code, read_line()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hearth_protocol::codec::Wire;
 use hearth_protocol::entropy::Entropy;
 use hearth_protocol::id::MailboxId;
-use hearth_protocol::limits::PAIRING_TTL_MS;
+use hearth_protocol::limits::{PAIRING_TRIES, PAIRING_TTL_MS};
 use hearth_protocol::message::{Reply, ReplyFrame, Request, RequestFrame, ToMailbox};
 use hearth_protocol::pairing::{MailboxMessage, ScanCode, TypedCode};
 use hearth_sync::device::{Device, Input, Keychain, Notice};
@@ -105,6 +105,14 @@ impl Mailbox {
     async fn close(self) {
         self.connection.sender.close(None);
         let _ = tokio::time::timeout(Duration::from_millis(500), self.network.idle()).await;
+    }
+}
+
+/// What comes for a code; nothing for one that has ended.
+async fn next(side: &mut Option<(Mailbox, Joining)>) -> Result<(u32, Vec<MailboxMessage>)> {
+    match side {
+        Some((mailbox, _)) => mailbox.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -212,29 +220,40 @@ impl Engine {
         Ok(status)
     }
 
-    /// Both codes' pairings at once: which of them the other device takes up is its choice.
+    /// Both codes' pairings at once: which of them the other device takes up is its choice. One that a stranger spoils ends by
+    /// itself, and so does the one that comes second to be compared: a person compares one.
     async fn join(
         &self,
-        mut sides: Vec<(Mailbox, Joining)>,
+        sides: Vec<(Mailbox, Joining)>,
         signer: &SigningKey,
         events: &mpsc::Sender<PairEvent>,
         answers: &mut mpsc::Receiver<PairAnswer>,
     ) -> Result<Joined> {
-        let mut comparing = None;
+        let mut sides: Vec<Option<(Mailbox, Joining)>> = sides.into_iter().map(Some).collect();
+        let mut comparing: Option<(usize, String)> = None;
+        let mut last = internal("two codes");
         loop {
-            let (which, outputs) = {
+            if sides.iter().all(Option::is_none) {
+                return Err(last);
+            }
+            let (which, came) = {
                 let [first, second] = &mut sides[..] else {
-                    return Err(internal("two codes"));
+                    return Err(last);
                 };
                 tokio::select! {
-                    came = first.0.next() => (0, came.map(|(_, messages)| messages)),
-                    came = second.0.next() => (1, came.map(|(_, messages)| messages)),
+                    came = next(first) => (0, came.map(|(_, messages)| messages)),
+                    came = next(second) => (1, came.map(|(_, messages)| messages)),
                     answer = answers.recv() => {
-                        let (Some(which), Some(PairAnswer { same: Some(same), .. })) = (comparing, answer) else {
+                        let (Some((which, shown)), Some(PairAnswer { same: Some(same), digits, .. })) =
+                            (&comparing, answer)
+                        else {
                             continue;
                         };
-                        let side: &mut (Mailbox, Joining) = if which == 0 { first } else { second };
-                        let outputs = side.1.confirm(same, time(self.now_ms())).map_err(failed)?;
+                        let side = if *which == 0 { first } else { second };
+                        let (Some((_, joining)), true) = (side, digits.is_none_or(|digits| digits == *shown)) else {
+                            continue;
+                        };
+                        let outputs = joining.confirm(same, time(self.now_ms())).map_err(failed)?;
                         if let Some(joined) = done(outputs) {
                             return Ok(joined);
                         }
@@ -243,30 +262,64 @@ impl Engine {
                     }
                 }
             };
-            let Some((mailbox, joining)) = sides.get_mut(which) else {
-                continue;
+            let heard = match (came, sides.get_mut(which).and_then(Option::as_mut)) {
+                (Ok(messages), Some(side)) => self.hear(side, &messages, signer),
+                (Err(error), _) => Err(error),
+                (_, None) => continue,
             };
-            for message in outputs? {
-                let now = time(self.now_ms());
-                let outputs = joining
-                    .receive(&message, signer, now, &mut OsEntropy)
-                    .map_err(failed)?;
-                for output in outputs {
-                    match output {
-                        Output::Send(message) => _ = mailbox.say(Some(message))?,
-                        Output::Compare(digits) => {
-                            comparing = Some(which);
-                            let _ = events.send(PairEvent::Compare { digits }).await;
-                        }
-                        Output::TryFailed { left } => {
-                            let _ = events.send(PairEvent::TryFailed { left }).await;
-                        }
-                        Output::Failed(why) => return Err(failed(why)),
-                        Output::Done(joined) => return Ok(joined),
+            let outputs = match heard {
+                Ok(outputs) => outputs,
+                Err(error) => {
+                    // What a person has begun to compare ends with its reason; else the other code is still good.
+                    if comparing.as_ref().is_some_and(|(place, _)| *place == which) {
+                        return Err(error);
                     }
+                    last = error;
+                    sides[which] = None;
+                    continue;
+                }
+            };
+            for output in outputs {
+                match output {
+                    Output::Compare(digits) => {
+                        if comparing.as_ref().is_some_and(|(place, _)| *place != which) {
+                            sides[which] = None;
+                            break;
+                        }
+                        comparing = Some((which, digits.clone()));
+                        let _ = events.send(PairEvent::Compare { digits }).await;
+                    }
+                    Output::TryFailed { left } => {
+                        let _ = events.send(PairEvent::TryFailed { left }).await;
+                    }
+                    Output::Done(joined) => return Ok(joined),
+                    Output::Send(_) | Output::Failed(_) => {}
                 }
             }
         }
+    }
+
+    /// Takes what has come for one code, answers it, and gives what a person has to see.
+    fn hear(
+        &self,
+        (mailbox, joining): &mut (Mailbox, Joining),
+        messages: &[MailboxMessage],
+        signer: &SigningKey,
+    ) -> Result<Vec<Output<Joined>>> {
+        let mut rest = Vec::new();
+        for message in messages {
+            let outputs = joining
+                .receive(message, signer, time(self.now_ms()), &mut OsEntropy)
+                .map_err(failed)?;
+            for output in outputs {
+                match output {
+                    Output::Send(message) => _ = mailbox.say(Some(message))?,
+                    Output::Failed(why) => return Err(failed(why)),
+                    output => rest.push(output),
+                }
+            }
+        }
+        Ok(rest)
     }
 
     /// Lets another device into this account: `code` is what it shows, typed or scanned.
@@ -327,6 +380,7 @@ impl Engine {
         events: &mpsc::Sender<PairEvent>,
         answers: &mut mpsc::Receiver<PairAnswer>,
     ) -> Result<Admitted> {
+        let (mut shown, mut tries) = (None, PAIRING_TRIES);
         loop {
             let outputs = tokio::select! {
                 came = mailbox.next() => {
@@ -340,11 +394,18 @@ impl Engine {
                 Some(answer) = answers.recv() => {
                     let now = time(self.now_ms());
                     match answer {
-                        PairAnswer { same: Some(same), .. } => {
+                        PairAnswer { same: Some(same), digits, .. } => {
+                            if digits.is_some() && digits != shown {
+                                continue;
+                            }
                             admitting.confirm(same, now, &mut OsEntropy).map_err(failed)?
                         }
                         PairAnswer { code: Some(code), .. } => {
-                            let code = TypedCode::parse(&code).map_err(|_| mistyped())?;
+                            let Ok(code) = TypedCode::parse(&code) else {
+                                // A slip that its check character shows costs no try.
+                                let _ = events.send(PairEvent::TryFailed { left: tries }).await;
+                                continue;
+                            };
                             admitting.retype(&code, now, &mut OsEntropy).map_err(failed)?
                         }
                         _ => continue,
@@ -356,9 +417,11 @@ impl Engine {
                 match output {
                     Output::Send(message) => last = mailbox.say(Some(message))?,
                     Output::Compare(digits) => {
+                        shown = Some(digits.clone());
                         let _ = events.send(PairEvent::Compare { digits }).await;
                     }
                     Output::TryFailed { left } => {
+                        tries = left;
                         let _ = events.send(PairEvent::TryFailed { left }).await;
                     }
                     Output::Failed(why) => {
@@ -383,11 +446,16 @@ async fn enrol(running: &Running, admitted: &Admitted) -> Result<hearth_protocol
             transcript: admitted.transcript,
         })
         .await?;
-    wait_notice(&mut notices, |notice| match notice {
+    let enrolled = wait_notice(&mut notices, |notice| match notice {
         Notice::Enrolled { device, entry } if *device == wanted => Some(*entry),
         _ => None,
     })
-    .await
+    .await;
+    if enrolled.is_err() {
+        // The other device is told that it isn't let in: then it must not be later.
+        running.step(Input::Withdraw { device: wanted }).await?;
+    }
+    enrolled
 }
 
 fn done(outputs: Vec<Output<Joined>>) -> Option<Joined> {

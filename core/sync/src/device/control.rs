@@ -23,7 +23,7 @@ const NUMBERS_AT_ONCE: usize = 32;
 
 impl Turn<'_> {
     /// A command of the user that becomes an entry, now or when a server is there.
-    pub(super) fn command(&mut self, input: Input) {
+    pub(super) fn command(&mut self, input: Input) -> Result<(), DeviceError> {
         let action = match input {
             Input::Enrol {
                 keys,
@@ -47,16 +47,25 @@ impl Turn<'_> {
             }
             Input::Rotate => {
                 self.d.state.rotate_at = self.now;
-                return;
+                return Ok(());
+            }
+            Input::Withdraw { device } => {
+                for (key, action) in self.disk.all::<Action>(space::INTENT, &[])? {
+                    if matches!(&action, Action::Enrol(enrol) if enrol.device.device_id() == device) {
+                        self.disk.delete(space::INTENT, &key);
+                    }
+                }
+                return Ok(());
             }
             Input::NewPhrase { old, new } => {
                 self.d.phrase = Some((old, new));
-                return;
+                return Ok(());
             }
-            _ => return,
+            _ => return Ok(()),
         };
         let number = self.next_number();
         self.disk.put(space::INTENT, &number.to_be_bytes(), &action);
+        Ok(())
     }
 
     /// Writes an entry of the history down.

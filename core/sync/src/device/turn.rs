@@ -94,7 +94,7 @@ impl<'a> Turn<'a> {
             Input::Checkpoint => self.make_checkpoint()?,
             Input::Restored => self.restored()?,
             Input::Tick => self.tick()?,
-            command => self.command(command),
+            command => self.command(command)?,
         }
         self.pump()
     }
