@@ -34,7 +34,7 @@ fuzz:
 	done
 
 simulate:
-	@echo "There is no sync simulator yet: sync has not been built." >&2; exit 1
+	SEEDS=$(SEEDS) FIRST_SEED=$(FIRST_SEED) cargo test --release -p hearth-sync --test lives -- --include-ignored
 
 test:
 	./test
@@ -42,6 +42,7 @@ test:
 test-all: models
 	./test
 	cargo nextest run --workspace --profile all -E 'test(/(^|::)big_/)'
+	./scripts/mutate
 
 test-ui:
 	@echo "There are no window tests yet: the desktop app has not been built." >&2; exit 1

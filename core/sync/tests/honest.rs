@@ -123,6 +123,13 @@ fn a_machine_from_a_backup_of_an_earlier_epoch_comes_back() {
 
 #[test]
 fn a_machine_from_a_backup_hears_again_what_was_said_since() {
+    for sessions in [0, 1, 3] {
+        hears_again(sessions);
+    }
+}
+
+/// The machine comes back from a backup that is so many sessions old.
+fn hears_again(sessions: u32) {
     let mut world = devices(15, 2);
     let handle = world.handle();
     world.edit(0, handle, b"before the backup");
@@ -135,10 +142,10 @@ fn a_machine_from_a_backup_hears_again_what_was_said_since() {
     world.settle(5_000);
     world.edit(third, handle, b"by one that came later");
     world.settle(5_000);
-    world.hang_up(0);
-    world.settle(5_000);
-    world.hang_up(0);
-    world.settle(5_000);
+    for _ in 0..sessions {
+        world.hang_up(0);
+        world.settle(5_000);
+    }
     world.restore_machine(0, disk, keychain);
     world.settle(5_000);
     if is_asked(&world, 0) {

@@ -100,8 +100,9 @@ impl<S: Store> Relay<S> {
         }
         let mut token = [0; 16];
         turn.entropy.fill(&mut token);
-        if hello.instance == NO_TOKEN {
-            // It begins anew, as after a backup: what it had confirmed may be missing there.
+        if hello.instance == NO_TOKEN || hello.instance != remembered.offered {
+            // It begins anew, or knows nothing of its last session here, as after a backup: what it had confirmed may be
+            // missing there.
             remembered.statements = 0;
         }
         remembered.current = hello.instance;

@@ -120,6 +120,11 @@ impl Erased {
         }
     }
 
+    fn forget(&mut self, id: &Hash) {
+        self.all.remove(id);
+        self.root.set(None);
+    }
+
     fn insert(&mut self, id: Hash, known: Known) {
         let (log, number, done) = (known.log, known.number, known.done);
         self.all.insert(id, known);
@@ -211,6 +216,22 @@ impl Turn<'_> {
                 fresh.push(*handle);
             }
         }
+        self.sign_order(fresh, because)
+    }
+
+    /// An own erasure whose place another one has: this device had ordered that one before it came back from a backup.
+    /// Nobody takes it there, so it is ordered under another number.
+    pub(super) fn order_anew(&mut self, id: &Hash) -> Result<(), DeviceError> {
+        let Some(record) = self.disk.get::<Erasure>(space::ERASE, &id.0)? else {
+            return Ok(());
+        };
+        self.disk.delete(space::ERASE, &id.0);
+        self.d.erased.forget(id);
+        let statement = record.erase.statement;
+        self.sign_order(statement.handles.to_vec(), statement.because)
+    }
+
+    fn sign_order(&mut self, mut fresh: Vec<Handle>, because: Option<Hash>) -> Result<(), DeviceError> {
         fresh.sort_unstable();
         fresh.dedup();
         if self.own_log().is_none() {
@@ -403,7 +424,11 @@ impl Turn<'_> {
                 }
                 continue;
             }
-            if !genuine(erase, &account, self.log_key(&erase.statement.log).as_ref()) {
+            let key = self.log_key(&erase.statement.log);
+            if key.is_none() {
+                // Of a log that this device hasn't heard of yet, as after a backup: it waits for that.
+                whole = false;
+            } else if !genuine(erase, &account, key.as_ref()) {
                 whole = false;
                 self.notice(Notice::Suspicion(Suspicion::Erasure {
                     log: erase.statement.log,
@@ -426,6 +451,10 @@ impl Turn<'_> {
     /// Sends the erasures that the account's server lacks.
     pub(super) fn send_erasures(&mut self) -> Result<(), DeviceError> {
         let own_ready = self.log_is_open();
+        let now = self.now;
+        if self.session().is_some_and(|session| session.erase_after > now) {
+            return Ok(());
+        }
         let sending = self
             .d
             .erased

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::{DeviceError, Notice, Suspicion};
 
 /// How long what was announced may take before it is asked for again.
-const MISSING_AFTER_MS: u64 = 30_000;
+pub(super) const MISSING_AFTER_MS: u64 = 30_000;
 /// Erasures whose confirmations are asked for in one session.
 const MAX_CONFIRMATIONS: usize = 64;
 /// How long after everything is here others are granted the epoch's key.
@@ -175,6 +175,9 @@ impl Turn<'_> {
         if session.confirmations_asked || !session.complete {
             return;
         }
+        // Acknowledgements come as statements, and whoever has nothing new has none; a receipt is said to those who are
+        // there, once, so that nothing tells of one that was lost on its way.
+        let news = session.ahead.is_some();
         session.confirmations_asked = true;
         // Where nothing is new, no acknowledgement is; a receipt may have been lost with a connection.
         let news = session.ahead.is_some();

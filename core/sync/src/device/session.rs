@@ -12,7 +12,7 @@ use hearth_protocol::message::{
     session_id,
 };
 use hearth_protocol::registry::RegistryUpdate;
-use hearth_protocol::statement::AnyStatement;
+use hearth_protocol::statement::{AnyStatement, LogOpen};
 use hearth_protocol::vector::{VersionVector, vector_digest};
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
@@ -96,6 +96,10 @@ pub(super) struct Session {
     pub(super) unconfirmed: BTreeMap<LogId, (u64, usize)>,
     /// Logs whose opening the other side has.
     pub(super) opened: BTreeSet<LogId>,
+    /// No erasure is sent before, after one was refused.
+    pub(super) erase_after: u64,
+    /// Logs whose opening was said again because an erasure of theirs was refused.
+    pub(super) reopened: BTreeSet<LogId>,
     /// Batches with runs of logs that aren't open yet.
     pub(super) held: VecDeque<(LogId, Vec<u8>)>,
     pub(super) held_bytes: usize,
@@ -154,7 +158,19 @@ pub(super) struct Session {
     pub(super) fork_asked: bool,
     pub(super) published: bool,
     pub(super) up_to_date_said: bool,
+    /// When what the pairing had named is missed; 0: it wasn't looked for yet.
+    pub(super) expected_at: u64,
     pub(super) missing_asked: bool,
+}
+
+impl Session {
+    /// Whether a log's opening is on its way.
+    fn is_reopening(&self, open: &Signed<LogOpen>) -> bool {
+        self.asked.values().any(|asked| {
+            matches!(asked, Asked::Statement(0, statement)
+                if matches!(&**statement, AnyStatement::LogOpen(other) if other == open))
+        })
+    }
 }
 
 impl Turn<'_> {
@@ -200,6 +216,8 @@ impl Turn<'_> {
             sending: BTreeMap::new(),
             unconfirmed: BTreeMap::new(),
             opened: BTreeSet::new(),
+            erase_after: 0,
+            reopened: BTreeSet::new(),
             held: VecDeque::new(),
             held_bytes: 0,
             erasures_due: false,
@@ -235,6 +253,7 @@ impl Turn<'_> {
             fork_asked: false,
             published: false,
             up_to_date_said: false,
+            expected_at: 0,
             missing_asked: false,
         });
         if self.d.state.revoked {
@@ -619,8 +638,30 @@ impl Turn<'_> {
                 if let Some(session) = self.session() {
                     session.saying.remove(&u64::MAX);
                 }
+                let mut log = None;
                 if let Some(known) = self.d.erased.get_mut(&id) {
                     known.asked = false;
+                    log = Some(known.log);
+                }
+                // A log without items isn't in any vector: a server that lost its opening is told by this alone.
+                if let (ErrorCode::WrongLog, Some(log)) = (code, log)
+                    && let Some(open) = self.d.logs.get(&log).map(|state| state.open.clone())
+                    && let Some(session) = self.session()
+                {
+                    if session.reopened.insert(log) {
+                        self.ask_statement(0, AnyStatement::LogOpen(open));
+                        return Ok(());
+                    }
+                    if session.is_reopening(&open) {
+                        // Sent before the opening was.
+                        return Ok(());
+                    }
+                    if open.statement.device == self.d.me {
+                        return self.order_anew(&id);
+                    }
+                }
+                if let Some(session) = self.session() {
+                    session.erase_after = retry;
                 }
                 self.wake_at(retry);
             }

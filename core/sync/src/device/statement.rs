@@ -10,7 +10,7 @@ use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Heartbeat, 
 use hearth_protocol::vector::Head;
 
 use super::disk::Disk;
-use super::pump::GRANT_AFTER_MS;
+use super::pump::{GRANT_AFTER_MS, MISSING_AFTER_MS};
 use super::record::{Log, Peer, of_live_key, pair_key, space};
 use super::session::{Stage, genuine};
 use super::turn::{Turn, device_of, first_link, log_of};
@@ -76,10 +76,8 @@ pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceErr
             );
         }
     }
-    disk.each(space::UNSENT, &[], |key, statement: AnyStatement| {
-        let lost = matches!(&statement, AnyStatement::EpochAck(ack)
-            if ack.statement.device == device.me && device.keys.private(&ack.statement.agreement).is_none());
-        if let (false, Ok(number)) = (lost, <[u8; 8]>::try_from(key)) {
+    disk.each(space::UNSENT, &[], |key, _: AnyStatement| {
+        if let Ok(number) = <[u8; 8]>::try_from(key) {
             device.unsent.insert(u64::from_be_bytes(number));
         }
         Ok(())
@@ -239,6 +237,14 @@ impl Turn<'_> {
                 self.d.unsent.remove(&number);
                 continue;
             };
+            if matches!(&statement, AnyStatement::EpochAck(ack)
+                if ack.statement.device == self.d.me && self.d.keys.private(&ack.statement.agreement).is_none())
+            {
+                // The keychain is written after the journal: its key was lost in between, and another one is named.
+                self.d.unsent.remove(&number);
+                self.disk.delete(space::UNSENT, &number.to_be_bytes());
+                continue;
+            }
             // An acknowledgement follows what it acknowledges.
             if let AnyStatement::EraseAck(ack) = &statement
                 && self
@@ -282,10 +288,16 @@ impl Turn<'_> {
     /// A statement that won't be taken: what others can do without goes.
     pub(super) fn unsayable(&mut self, number: u64) -> Result<(), DeviceError> {
         let statement: Option<AnyStatement> = self.disk.get(space::UNSENT, &number.to_be_bytes())?;
-        if matches!(
-            statement,
-            Some(AnyStatement::Grant(_) | AnyStatement::Heartbeat(_) | AnyStatement::Checkpoint(_))
-        ) {
+        let useless = match &statement {
+            Some(AnyStatement::Grant(_) | AnyStatement::Heartbeat(_) | AnyStatement::Checkpoint(_)) => true,
+            // Of an erasure that doesn't count, or was ordered anew under another number.
+            Some(AnyStatement::EraseAck(ack)) => {
+                let known = self.d.erased.all.get(&ack.statement.erase);
+                known.is_none_or(|known| !known.counted)
+            }
+            _ => false,
+        };
+        if useless {
             self.d.unsent.remove(&number);
             self.disk.delete(space::UNSENT, &number.to_be_bytes());
         }
@@ -395,9 +407,6 @@ impl Turn<'_> {
         if let Some(known) = known
             && known.statement.agreement != statement.agreement
         {
-            if known.statement.at.ms > statement.at.ms {
-                return Ok(());
-            }
             // It was restored since, and has lost the key that it named then.
             self.d.lost_keys.insert(statement.device);
             self.d.granted.remove(&statement.device);
@@ -454,7 +463,10 @@ impl Turn<'_> {
                 self.notice(Notice::Proof(Proof::SplitView { device, log: *log }));
             }
         }
-        let equal = theirs.vector == self.applied_vector()? && theirs.erased == self.erase_set()?;
+        // An erasure that is under way has left the live set, and isn't in the erased set yet.
+        let equal = !self.is_erasing()
+            && theirs.vector == self.applied_vector()?
+            && theirs.erased == self.erase_set()?;
         if equal && theirs.erased_root == self.d.erased.root() && theirs.live_root != self.live_root()? {
             whole = false;
             self.notice(Notice::Suspicion(Suspicion::LiveRoot { device }));
@@ -523,7 +535,8 @@ impl Turn<'_> {
             self.wake_at(due);
             return Ok(());
         }
-        if !self.all_applied() {
+        // Nor what only this device has: whoever can't get it would suspect the server.
+        if !self.all_applied() || self.has_unconfirmed() || self.is_erasing() {
             return Ok(());
         }
         self.d.state.heartbeat += 1;
@@ -543,8 +556,20 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Vouches for what is here.
+    fn is_erasing(&self) -> bool {
+        self.d.erased.all.values().any(|known| !known.done)
+    }
+
+    /// Whether the account's server hasn't confirmed all of the own log.
+    fn has_unconfirmed(&self) -> bool {
+        self.own_log().is_some_and(|(_, log)| log.safe < log.stored.seq)
+    }
+
+    /// Vouches for what is here, if others can have it: else the last checkpoint stands.
     pub(super) fn make_checkpoint(&mut self) -> Result<(), DeviceError> {
+        if self.has_unconfirmed() || self.is_erasing() {
+            return Ok(());
+        }
         let checkpoint = Checkpoint {
             device: self.d.me,
             frontier: self.applied_vector()?,
@@ -580,7 +605,7 @@ impl Turn<'_> {
                 .find(|checkpoint| checkpoint.id(&account) == expected.checkpoint);
             match found {
                 Some(checkpoint) if !self.fits(&checkpoint.statement)? => {
-                    self.notice(Notice::Suspicion(Suspicion::Checkpoint));
+                    self.misses_expected();
                     return Ok(());
                 }
                 Some(_) => {}
@@ -593,6 +618,24 @@ impl Turn<'_> {
         self.d.state.expected = None;
         self.notice(Notice::JoinComplete);
         Ok(())
+    }
+
+    /// A server that was restored is filled up by whoever is there: only what doesn't come is a suspicion.
+    fn misses_expected(&mut self) {
+        let now = self.now;
+        let Some(session) = self.session() else {
+            return;
+        };
+        if session.expected_at == 0 {
+            session.expected_at = now + MISSING_AFTER_MS;
+        }
+        let at = session.expected_at;
+        if now < at {
+            self.wake_at(at);
+        } else if at != u64::MAX {
+            session.expected_at = u64::MAX;
+            self.notice(Notice::Suspicion(Suspicion::Checkpoint));
+        }
     }
 
     /// Whether what a checkpoint vouches for is here.
@@ -644,6 +687,14 @@ impl Turn<'_> {
             self.heartbeat()?;
         }
         self.ask_needed();
+        if self
+            .d
+            .session
+            .as_ref()
+            .is_some_and(|session| session.up_to_date_said)
+        {
+            self.check_expected()?;
+        }
         Ok(())
     }
 

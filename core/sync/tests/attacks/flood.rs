@@ -104,7 +104,7 @@ fn endless_backfill_is_held_within_bounds() {
     let log = log_of(&world, 0);
     let (disk, memory) = (disk_bytes(&world, 1), resident_bytes());
     let holes = vec![Item::Hole(Hash([5; 32])); MAX_BATCH_ITEMS];
-    for round in 0..400u32 {
+    for round in 0..1_200u32 {
         // Runs of logs that nobody opened, and of one that is known, behind a gap.
         let unknown = round % 2 == 0;
         let run = Run {

@@ -275,8 +275,10 @@ fn what_a_revoked_device_wrote_beyond_its_cut_is_taken_by_nobody() {
     assert!(!runs.is_empty());
     for run in runs {
         for node in [0, 1] {
+            let place = stored(&world, node, &run.log);
             inject_run(&mut world, node, run.clone());
             assert!(!has(&world, node, &handle, b"after it was shut out"));
+            assert_eq!(stored(&world, node, &run.log), place, "its chain ends at the cut");
         }
     }
     assert!(has(&world, 0, &handle, b"in good time"));

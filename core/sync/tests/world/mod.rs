@@ -185,8 +185,10 @@ impl World {
         new
     }
 
+    #[track_caller]
     pub fn device(&self, node: usize) -> &Device {
-        self.nodes[node].device.as_ref().unwrap()
+        let device = self.nodes[node].device.as_ref();
+        device.unwrap_or_else(|| panic!("node {node} is down"))
     }
 
     pub fn handle(&mut self) -> Handle {

@@ -9,6 +9,7 @@ impl World {
     /// One event, drawn from the seed; false: there is nothing to do now.
     pub fn step(&mut self) -> bool {
         self.now += 1 + self.random.number() % 20;
+        self.server_faults();
         for node in 0..self.nodes.len() {
             let this = &mut self.nodes[node];
             if this.device.is_none() && !this.retired {
@@ -20,7 +21,6 @@ impl World {
                 return true;
             }
         }
-        self.server_faults();
         let mut choices: Vec<(u8, usize, SessionId)> = Vec::new();
         let none = SessionId(0);
         for (node, this) in self.nodes.iter().enumerate() {

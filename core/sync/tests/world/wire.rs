@@ -186,6 +186,7 @@ impl World {
         }
         self.log(&what, &bytes);
         if is_batch && self.lose_batch() {
+            self.drop_connection(session);
             return;
         }
         let input = if is_batch {
@@ -217,6 +218,7 @@ impl World {
         self.log(&what, &bytes);
         self.bytes += bytes.len();
         if is_batch && self.lose_batch() {
+            self.drop_connection(session);
             return;
         }
         if is_batch
@@ -239,7 +241,7 @@ impl World {
         }
     }
 
-    /// A stream that was reset on its way: nothing of it arrives, and nobody hears so.
+    /// A stream that doesn't arrive; its connection goes with it, later than what overtook it.
     fn lose_batch(&mut self) -> bool {
         let lost = self.random.once_in(self.faults.lose_batch);
         if lost {
