@@ -120,7 +120,10 @@ impl Facts {
             Action::Unite(both) => {
                 // Replayed a moment ago, so all of them decode.
                 let decoded = both.losing.iter().map(|bytes| ControlEntry::decode(bytes));
-                self.losing.extend(decoded.flatten());
+                let losing: Vec<ControlEntry> = decoded.flatten().collect();
+                // Whoever knew that branch ordered erasures on it.
+                self.entries.extend(losing.iter().map(|entry| entry.id(&self.id)));
+                self.losing.extend(losing);
             }
             Action::Enrol(_) | Action::Recover(_) | Action::Phrase(_) => {}
         }

@@ -700,3 +700,42 @@ fn what_a_losing_branch_let_in_is_named() {
     assert!(!report.residuals.contains(&named));
     assert_eq!(standing(&report, 7), Standing::NeverHeld);
 }
+
+#[test]
+fn an_erasure_ordered_on_a_branch_that_lost_has_a_certificate() {
+    let mut story = Story::new();
+    let mut losing = story.chain.fork();
+    let shared = losing.state.head();
+    losing.enrol(2, 7);
+    // Device 2 knows only its own branch yet.
+    std::mem::swap(&mut story.chain, &mut losing);
+    let erase = story.erase(2, 1, None);
+    story.parts.subject = erase;
+    std::mem::swap(&mut story.chain, &mut losing);
+    story.chain.enrol(1, 4);
+    story.chain.enrol(1, 5);
+    assert!(matches!(
+        story.assemble(),
+        Err(AssembleError::Part(CertificateError::BeyondControl(
+            Part::Erasure(0)
+        )))
+    ));
+    let branch: Vec<_> = losing
+        .entries
+        .last()
+        .map(|entry| entry.encode().try_into().unwrap())
+        .into_iter()
+        .collect();
+    let unite = Unite {
+        fork: shared,
+        losing: branch.try_into().unwrap(),
+    };
+    story.chain.act(2, Action::Unite(Box::new(unite))).unwrap();
+    let entry = story.epoch(&[erase]);
+    for device in 1..=5 {
+        story.ack(device, erase);
+        story.epoch_ack(device, entry);
+    }
+    story.receipt(SERVER, erase);
+    assert!(story.report().complete);
+}
