@@ -405,3 +405,30 @@ fn a_full_account_loses_nothing_and_says_so() {
         world.assert_honest();
     }
 }
+
+#[test]
+fn an_erasure_whose_author_falls_while_it_is_carried_out_holds_everywhere() {
+    for seed in 40..60 {
+        let mut world = devices(seed, 3);
+        let handle = world.handle();
+        world.edit(0, handle, b"what goes");
+        world.settle(5_000);
+        world.offline(0);
+        world.erase(1, handle);
+        while !world.nodes[2].disk.erased.contains(&handle) {
+            assert!(world.step(), "it never comes to device 2");
+        }
+        // Device 2 isn't done with it when its user shuts the author out.
+        let target = world.device(1).id();
+        let reason = RevokeReason::Lost;
+        world.give(2, Input::Revoke { target, reason });
+        world.settle(60_000);
+        world.online(0);
+        world.settle(60_000);
+        assert!(world.device(0).account().member(&target).is_none());
+        assert!(
+            !world.nodes[0].disk.documents.contains_key(&handle),
+            "seed {seed}: gone on one, and still there on the other"
+        );
+    }
+}

@@ -180,6 +180,13 @@ fn entitled(device: &Device, erase: &Erase) -> bool {
     })
 }
 
+/// Whether an erasure doesn't count any more because its author was shut out.
+fn fell_with_its_author(device: &Device, erase: &Erase) -> bool {
+    let author = device.logs.get(&erase.log).map(|log| log.open.statement.device);
+    let member = author.and_then(|author| device.account.devices().get(&author));
+    member.is_some_and(|member| member.revoked.is_some()) && !entitled(device, erase)
+}
+
 pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceError> {
     let mut found = Vec::new();
     disk.each(space::ERASE, &[], |key, record: Erasure| {
@@ -404,6 +411,10 @@ impl Turn<'_> {
             let signed = self.d.signer.sign_statement(&account, ack);
             self.keep_erase_ack(&signed);
             self.unsent(&AnyStatement::EraseAck(signed));
+            // Shut out while it was being carried out here: what is gone goes everywhere.
+            if fell_with_its_author(self.d, &record.erase.statement) {
+                self.order(&record.erase.statement.handles, Some(*id))?;
+            }
         }
         if !wider.is_empty() {
             self.order(&wider, Some(*id))?;
