@@ -356,11 +356,11 @@ fn a_full_account_loses_nothing_and_says_so() {
         let mut world = devices(seed, 2);
         let (small, large, gone) = (world.handle(), world.handle(), world.handle());
         world.edit(0, small, b"fits");
-        world.edit(0, gone, &[3; 20_000]);
+        world.edit(0, gone, &vec![3; 20_000]);
         world.settle(5_000);
         world.relays[0].config_mut().limits.quota_bytes = 30_000;
-        world.edit(0, large, &[1; 40_000]);
-        world.edit(1, large, &[2; 45_000]);
+        world.edit(0, large, &vec![1; 40_000]);
+        world.edit(1, large, &vec![2; 45_000]);
         world.settle(5_000);
         for node in [0, 1] {
             assert!(

@@ -40,6 +40,7 @@ fn seeds(part: u64) -> impl Iterator<Item = u64> {
 
 /// What may happen in a life.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each may happen or not")]
 struct Kind {
     faults: Faults,
     backups: bool,
@@ -64,8 +65,8 @@ fn kind(seed: u64) -> Kind {
         ..faults
     };
     Kind {
-        faults: if seed % 3 == 0 { full } else { faults },
-        backups: seed % 2 == 0,
+        faults: if seed.is_multiple_of(3) { full } else { faults },
+        backups: seed.is_multiple_of(2),
         copies: seed % 5 == 1,
         server_backups: seed % 5 == 2,
         clocks: seed % 4 == 3,
@@ -198,7 +199,7 @@ impl Life {
             }
             8 => {
                 // Two at once, now and then.
-                for _ in 0..1 + self.world.random.below(2) {
+                for _ in 0..=self.world.random.below(2) {
                     if let Some(node) = self.member()
                         && self.world.random.once_in(2)
                     {
@@ -207,7 +208,7 @@ impl Life {
                 }
             }
             9 if self.world.random.once_in(2) => {
-                for _ in 0..1 + self.world.random.below(2) {
+                for _ in 0..=self.world.random.below(2) {
                     self.enrol();
                 }
             }

@@ -512,7 +512,7 @@ fn every_device_has_the_wraps_of_the_running_epoch() {
         let records = world.nodes[node].disk.journal.records();
         let wraps = records
             .filter(|(space, _, _)| *space == hearth_sync::device::space::WRAPS)
-            .find_map(|(_, _, value)| EpochWraps::decode(&value).ok());
+            .find_map(|(_, _, value)| EpochWraps::decode(value).ok());
         let account = world.device(node).account();
         let (_, epoch) = account.epoch().unwrap();
         (

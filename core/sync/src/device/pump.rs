@@ -179,8 +179,6 @@ impl Turn<'_> {
         // there, once, so that nothing tells of one that was lost on its way.
         let news = session.ahead.is_some();
         session.confirmations_asked = true;
-        // Where nothing is new, no acknowledgement is; a receipt may have been lost with a connection.
-        let news = session.ahead.is_some();
         let open: Vec<Hash> = self
             .d
             .erased

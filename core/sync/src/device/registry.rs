@@ -264,7 +264,9 @@ impl Turn<'_> {
         session.shards_idle = if nothing_came { session.shards_idle + 1 } else { 0 };
         let idle = session.shards_idle;
         if known && !after.is_empty() && self.shard_keys(&part.table.statement).is_some() {
-            if idle < MAX_IDLE_SHARDS {
+            if self.is_asked(|asked| matches!(asked, Asked::FetchShards)) {
+                // One answer after the other.
+            } else if idle < MAX_IDLE_SHARDS {
                 self.ask_shards(&after)?;
             } else {
                 self.notice(Notice::Tampered);
@@ -397,6 +399,11 @@ impl Turn<'_> {
             return Ok(());
         };
         if !session.table_wanted || session.shards_asked > 0 || session.issuing {
+            return Ok(());
+        }
+        if session.registry_after > self.now {
+            let at = session.registry_after;
+            self.wake_at(at);
             return Ok(());
         }
         if self.epoch_key().is_none() {

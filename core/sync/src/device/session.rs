@@ -143,6 +143,8 @@ pub(super) struct Session {
     pub(super) issue_after: u64,
     /// The registry isn't written before this time.
     pub(super) fold_after: u64,
+    /// Nor asked for.
+    pub(super) registry_after: u64,
     /// The other side's table, and the shards of it that are missing.
     pub(super) their_table: Hash,
     pub(super) shards_asked: usize,
@@ -243,6 +245,7 @@ impl Turn<'_> {
             issuing: false,
             issue_after: 0,
             fold_after: 0,
+            registry_after: 0,
             their_table: Hash::ZERO,
             shards_asked: 0,
             shards_idle: 0,
@@ -504,7 +507,7 @@ impl Turn<'_> {
         }
         self.remember_server(|record| record.instance = welcome.instance)?;
         let behind = self.cursor()?;
-        let lost = self.has_lost(&welcome, behind);
+        let lost = self.has_lost(&welcome, behind)?;
         self.check_own(welcome.own)?;
         if lost {
             self.say_again()?;
@@ -535,14 +538,28 @@ impl Turn<'_> {
     }
 
     /// Whether the account's server has less than it once confirmed: it was restored from a backup.
-    fn has_lost(&self, welcome: &Welcome, cursor: u64) -> bool {
+    fn has_lost(&self, welcome: &Welcome, cursor: u64) -> Result<bool, DeviceError> {
         let own = self
             .own_log()
             .is_some_and(|(_, state)| state.safe > 0 && welcome.own.is_none_or(|head| head.seq < state.safe));
         let behind = welcome.ahead.as_ref().is_some_and(|ahead| {
             ahead.control_number < self.d.account.number() || ahead.erased_cursor < cursor
         });
-        self.at_home() && (own || behind)
+        // It never had the own log, or lost it, though it isn't on its way: it comes from a backup, or the account moved here.
+        let unopened = match self.own_log() {
+            Some((log, _)) if welcome.own.is_none() => !self.opening_waits(&log)?,
+            _ => false,
+        };
+        Ok(self.at_home() && (own || behind || unopened))
+    }
+
+    /// Whether the opening of a log is among what the account's server hasn't taken.
+    fn opening_waits(&self, log: &LogId) -> Result<bool, DeviceError> {
+        let account = self.account();
+        let waiting: Vec<(Vec<u8>, AnyStatement)> = self.disk.all(space::UNSENT, &[])?;
+        Ok(waiting.iter().any(|(_, statement)| {
+            matches!(statement, AnyStatement::LogOpen(open) if open.statement.log(&account) == *log)
+        }))
     }
 
     fn accepted(&mut self, asked: Asked) -> Result<(), DeviceError> {
@@ -614,6 +631,15 @@ impl Turn<'_> {
                     session.issuing = false;
                     session.fold_after = retry;
                     session.table_wanted |= code == ErrorCode::RegistryConflict;
+                }
+                self.wake_at(retry);
+                return Ok(());
+            }
+            Some(Asked::FetchShards) if waits => {
+                if let Some(session) = self.session() {
+                    session.shards_asked = 0;
+                    session.table_wanted = true;
+                    session.registry_after = retry;
                 }
                 self.wake_at(retry);
                 return Ok(());
