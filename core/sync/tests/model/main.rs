@@ -163,7 +163,7 @@ mod always {
     #[test]
     fn who_is_shut_out_writes_on() {
         holds(Scope {
-            budget: budget!(edits: 1, revokes: 1, rogue: 1),
+            budget: budget!(revokes: 1, rogue: 1),
             local: true,
             ..TWO
         });
@@ -254,6 +254,15 @@ mod deeper {
     fn big_writing_beside_revocations_and_epochs() {
         holds(Scope {
             budget: budget!(edits: 1, revokes: 1, rotations: 1),
+            ..TWO
+        });
+    }
+
+    #[test]
+    fn big_who_is_shut_out_writes_on_beside_an_edit() {
+        holds(Scope {
+            budget: budget!(edits: 1, revokes: 1, rogue: 1),
+            local: true,
             ..TWO
         });
     }
