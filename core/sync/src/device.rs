@@ -20,6 +20,7 @@ mod erasure;
 mod fork;
 mod gate;
 mod keychain;
+mod local;
 mod outbox;
 mod pump;
 mod receive;

@@ -5,6 +5,7 @@
 
 pub mod content;
 pub mod device;
+pub mod discovery;
 pub mod document;
 pub mod hpke;
 pub mod keys;

@@ -1,5 +1,6 @@
 //! Sealing, wrapping and recovering; the vectors that `PROTOCOL.md` refers to.
 
+mod discovery;
 mod document;
 mod hpke;
 mod keys;

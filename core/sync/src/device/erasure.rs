@@ -14,7 +14,7 @@ use hearth_protocol::statement::AnyStatement;
 
 use super::disk::Disk;
 use super::record::{Erasure, Waiting, of_live_key, place_key, space};
-use super::session::{Asked, Stage, genuine};
+use super::session::{Asked, Session, Stage, genuine};
 use super::turn::Turn;
 use super::{Device, DeviceError, Notice, Output, Suspicion};
 use crate::secret::random_bytes;
@@ -491,10 +491,20 @@ impl Turn<'_> {
             .map(|(id, _)| *id)
             .take(MAX_SENDING.saturating_sub(sending))
             .collect();
+        let (own, mut openings) = (self.d.state.log, BTreeSet::new());
         for id in ready {
             let Some(record) = self.disk.get::<Erasure>(space::ERASE, &id.0)? else {
                 continue;
             };
+            // Whoever lost everything, or serves for the first time, doesn't know whose log it is; the log's own device may be off.
+            let log = record.erase.statement.log;
+            let known = |session: &Session| session.opened.contains(&log);
+            if Some(log) != own && !self.d.session.as_ref().is_some_and(known) && openings.insert(log) {
+                let open = self.d.logs.get(&log).map(|state| state.open.clone());
+                if let Some(open) = open {
+                    self.ask_statement(0, AnyStatement::LogOpen(open));
+                }
+            }
             if let Some(known) = self.d.erased.get_mut(&id) {
                 known.asked = true;
             }

@@ -56,6 +56,7 @@ impl Turn<'_> {
         }
         if self.stage() == Some(Stage::Open) {
             self.want_registry()?;
+            self.bring_table()?;
             self.fetch_missing()?;
             self.apply_all()?;
             self.reach_target()?;

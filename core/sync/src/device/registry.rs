@@ -3,6 +3,7 @@
 use hearth_protocol::codec::{List, Set, Wire};
 use hearth_protocol::hash::{Signed, key_ref};
 use hearth_protocol::id::{Handle, Hash, KeyRef};
+use hearth_protocol::limits::MAX_MESSAGE_BYTES;
 use hearth_protocol::limits::SHARDS;
 use hearth_protocol::message::{RegistryPart, Request};
 use hearth_protocol::registry::{RegistryUpdate, Shard, ShardIds, Table, shard_id};
@@ -413,6 +414,57 @@ impl Turn<'_> {
             session.table_wanted = false;
         }
         self.ask_shards(&[])
+    }
+
+    /// Brings the table to whoever serves and has none: a peer on the local network that serves for the first time, or that
+    /// has emptied its store. Without one there no key could be written there, and no epoch begun.
+    pub(super) fn bring_table(&mut self) -> Result<(), DeviceError> {
+        let (table, running) = (self.d.table, self.running());
+        let Some(session) = self.d.session.as_ref() else {
+            return Ok(());
+        };
+        let none = session
+            .ahead
+            .as_ref()
+            .is_some_and(|ahead| ahead.table == Hash::ZERO)
+            && session.their_table == Hash::ZERO;
+        let waits = session.issuing || session.issue_after > self.now || session.table_wanted;
+        if !none || waits || table == Hash::ZERO || self.d.table_epoch != running {
+            return Ok(());
+        }
+        let Some(whole) = self.whole_registry()?.filter(|whole| {
+            whole.table.id(&self.account()) == table && whole.table.statement.epoch == running
+        }) else {
+            return Ok(());
+        };
+        // The shards of many documents don't fit into one message: it takes the table with some of them.
+        let mut parts = vec![Vec::new()];
+        let mut bytes = 0;
+        for shard in whole.shards.iter() {
+            bytes += shard.sealed.len() + 64;
+            if bytes > MAX_MESSAGE_BYTES / 2 {
+                parts.push(Vec::new());
+                bytes = shard.sealed.len();
+            }
+            if let Some(part) = parts.last_mut() {
+                part.push(shard.clone());
+            }
+        }
+        if let Some(session) = self.session() {
+            session.issuing = true;
+            session.their_table = table;
+        }
+        for part in parts {
+            let update = RegistryUpdate {
+                table: whole.table.clone(),
+                shards: List::try_from(part)?,
+            };
+            self.ask(
+                Request::Registry(Box::new(update.clone())),
+                Asked::Registry(Box::new(update)),
+            );
+        }
+        Ok(())
     }
 
     /// Writes again what the shards lack, or have too much of.

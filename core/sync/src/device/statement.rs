@@ -199,6 +199,9 @@ impl Turn<'_> {
             let own = acks.into_iter().find(|ack| ack.statement.device == me);
             again.extend(own.map(AnyStatement::EraseAck));
         }
+        // What waits from the last time isn't said twice: a peer may lose what it had again and again.
+        let waiting = self.disk.all::<AnyStatement>(space::UNSENT, &[])?;
+        again.retain(|statement| waiting.iter().all(|(_, other)| other != statement));
         for statement in again {
             self.unsent(&statement);
         }

@@ -89,6 +89,15 @@ pub struct World {
 impl World {
     /// One device with an account, not connected yet.
     pub fn new(seed: u64) -> Self {
+        Self::of(seed, true)
+    }
+
+    /// The same of an account that has no server: nobody may call relay 0.
+    pub fn without_server(seed: u64) -> Self {
+        Self::of(seed, false)
+    }
+
+    fn of(seed: u64, with_server: bool) -> Self {
         let mut random = Seeded::new(seed);
         let server_seed = Secret::random(&mut random);
         let key = SigningKey::from_seed(&server_seed).unwrap();
@@ -125,7 +134,7 @@ impl World {
         let mut node = world.node();
         let founding = Founding {
             phrase: world.phrase.clone(),
-            server: Some(world.server.clone()),
+            server: with_server.then(|| world.server.clone()),
             invitation: String::new(),
         };
         let (device, outputs) = Device::create(founding, keys, world.now, &mut node.random).unwrap();

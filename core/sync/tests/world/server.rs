@@ -98,6 +98,17 @@ impl World {
         self.relays.len() - 1
     }
 
+    /// A node's relay for the local network begins again with this store.
+    pub fn put_peer_store(&mut self, relay: usize, node: usize, store: ServerStore) {
+        self.cut_all();
+        let device = self.device(node);
+        let key = SigningKey::from_seed(&device.keychain().transport).unwrap();
+        let history = device.control_log().to_vec();
+        self.relays[relay] = Relay::new(store, Config::peer(Box::new(ServerKey(key)))).unwrap();
+        self.relays[relay].adopt(&history).unwrap();
+        self.log("peer begins", &[]);
+    }
+
     /// What befalls the server by itself.
     pub(super) fn server_faults(&mut self) {
         if self.full_until != 0 && self.events >= self.full_until {
