@@ -86,6 +86,10 @@ pub enum Found {
 }
 
 /// Whether an announcement is of the account, with one quarter of an hour of tolerance to either side. None: another's.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "a list that is gone through for every key"
+)]
 pub fn recognize<'a>(
     announced: &[Sign],
     keys: impl IntoIterator<Item = &'a Secret>,
