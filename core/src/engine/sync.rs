@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use hearth_protocol::control::{RevokeReason, ServerIdentity};
-use hearth_protocol::id::{DeviceId, Hash};
+use hearth_protocol::id::{DeviceId, Hash, MailboxId};
 use hearth_store::SettingsGroup;
 use hearth_sync::device::{Device, Founding, Input, Keychain, Notice};
 use hearth_sync::recovery::Phrase;
@@ -53,6 +53,8 @@ pub(super) struct Sync {
     running: Mutex<Option<Running>>,
     /// The one pairing that goes on, and the way to answer it.
     desk: Mutex<Option<mpsc::Sender<PairAnswer>>>,
+    /// Codes that have let a device in since the engine started, by their mailboxes: the last of them.
+    used_codes: Mutex<Vec<MailboxId>>,
     /// Why the account's machine couldn't be started.
     broken: Mutex<Option<String>>,
     /// Making, joining and leaving an account: one at a time.

@@ -52,6 +52,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
                 Some(code) => code,
                 None => ask_line(output, "The code that the new device shows: ").await?,
             };
+            output.aside("Waiting for the device that shows this code. Ctrl-C ends it.");
             let params = ApproveParams { code };
             let device = follow(client, client.stream::<Approve>(params), output).await?;
             if output.json {

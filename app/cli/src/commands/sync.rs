@@ -76,7 +76,11 @@ pub(super) fn say_waits(status: &SyncStatus, output: &Output) -> Result<(), Fail
     for wait in &status.waits {
         output.line(&text::sentence(wait))?;
     }
-    if let Some(problem) = &status.problem {
+    if let Some(problem) = status
+        .problem
+        .as_ref()
+        .filter(|problem| !status.waits.contains(problem))
+    {
         output.line(&text::sentence(problem))?;
     }
     let now = text::now_ms();

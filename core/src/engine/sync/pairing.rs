@@ -23,6 +23,9 @@ use crate::error::EngineError;
 use crate::net::{Connection, Endpoint, Event, Identity, Network};
 use crate::types::{DeviceInfo, PairAnswer, PairEvent, PairParams, SyncState, SyncStatus};
 
+/// Codes that are remembered as used; each is of no use ten minutes after it was shown anyway.
+const USED_CODES: usize = 16;
+
 /// A mailbox at a server, on a connection of its own that names nobody.
 struct Mailbox {
     connection: Connection,
@@ -334,6 +337,9 @@ impl Engine {
         let running = self.running()?;
         let (_desk, mut answers) = self.take_desk()?;
         let code = parse_code(&code)?;
+        if lock(&self.inner.sync.used_codes).contains(&code.mailbox()) {
+            return Err(failed(PairingError::Used));
+        }
         self.online(&running).await?;
         let status = running.ask(Command::Status).await??;
         let endpoint: Endpoint = status
@@ -364,6 +370,12 @@ impl Engine {
         mailbox.flush(last).await;
         mailbox.close().await;
         enrolled?;
+        {
+            let mut used = lock(&self.inner.sync.used_codes);
+            let places = used.len().saturating_sub(USED_CODES - 1);
+            used.drain(..places);
+            used.push(code.mailbox());
+        }
         let device = admitted.device.device_id().to_string();
         let status = running.ask(Command::Status).await??;
         status

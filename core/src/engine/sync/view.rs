@@ -138,7 +138,9 @@ fn waits(waits: &Waits) -> String {
         Waits::Epoch => "a device was shut out, and the keys are being changed".into(),
         Waits::EpochKey => "another device has to hand over the running key: bring one online".into(),
         Waits::Answer => {
-            "this profile, or the server, looks restored from a backup or copied: see `hearth sync doctor`"
+            "this profile, or the server, looks restored from a backup or copied, so nothing is sent until you say which: \
+             restored: `hearth sync doctor --restored`; a copy of a profile that is still in use: `hearth profile wipe`, \
+             then let it in as a device of its own with `hearth devices pair`"
                 .into()
         }
         Waits::Confirmation => "the server hasn't confirmed yet".into(),
