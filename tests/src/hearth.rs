@@ -16,6 +16,7 @@ pub struct Profile {
     folder: tempfile::TempDir,
     models: PathBuf,
     passphrase: Option<String>,
+    variables: Vec<(String, String)>,
 }
 
 /// What a finished command said.
@@ -53,6 +54,15 @@ impl Profile {
             folder,
             models: models.to_owned(),
             passphrase: None,
+            variables: Vec::new(),
+        }
+    }
+
+    /// Gives every command of the profile an environment variable from here on; empty: none.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(other, _)| other != name);
+        if !value.is_empty() {
+            self.variables.push((name.to_owned(), value.to_owned()));
         }
     }
 
@@ -93,6 +103,7 @@ impl Profile {
         if let Some(passphrase) = &self.passphrase {
             command.env("HEARTH_PASSPHRASE", passphrase);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -1,7 +1,7 @@
 //! A real sync server in a process of its own, and two profiles that a person pairs.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
@@ -13,6 +13,8 @@ pub struct SyncServer {
     folder: tempfile::TempDir,
     child: Option<Child>,
     listen: String,
+    settings: Option<PathBuf>,
+    variables: Vec<(String, String)>,
     /// What devices take: `hearth-sync://…`.
     pub address: String,
 }
@@ -20,11 +22,25 @@ pub struct SyncServer {
 impl SyncServer {
     /// Starts one on a free port; anybody may open accounts.
     pub fn start() -> Self {
+        Self::start_with("", &[])
+    }
+
+    /// Starts one with settings (TOML, as in its guide) and environment variables.
+    pub fn start_with(settings: &str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("hearth-sync")
             .tempdir()
             .expect("a temporary folder");
         let mut server = Self {
+            settings: (!settings.is_empty()).then(|| {
+                let path = folder.path().join("settings.toml");
+                std::fs::write(&path, settings).expect("a file");
+                path
+            }),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             folder,
             child: None,
             listen: "127.0.0.1:0".into(),
@@ -39,14 +55,50 @@ impl SyncServer {
         self.folder.path().join("data")
     }
 
+    /// A folder for the test's own files, outside the data.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The UDP port.
+    pub fn port(&self) -> u16 {
+        let (_, port) = self.listen.rsplit_once(':').expect("a port");
+        port.parse().expect("a number")
+    }
+
+    /// The program with this server's folder, for an operator's command.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(beside("hearth-sync-server"));
+        command.arg("--data").arg(self.data());
+        if let Some(settings) = &self.settings {
+            command.arg("--config").arg(settings);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs an operator's command, which must succeed; its standard output.
+    pub fn operate(&self, arguments: &[&str]) -> String {
+        let ran = self
+            .command(arguments)
+            .output()
+            .expect("the server's program runs");
+        assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+        String::from_utf8(ran.stdout).expect("UTF-8")
+    }
+
     /// Starts it again where it was.
     pub fn resume(&mut self) {
-        let mut child = Command::new(beside("hearth-sync-server"))
-            .arg("--data")
-            .arg(self.data())
-            .args(["--listen", &self.listen, "--metrics", "off", "--accounts", "open"])
-            .stdin(Stdio::null())
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .expect("a log");
+        let mut child = self
+            .command(&["--listen", &self.listen, "--metrics", "off", "--accounts", "open"])
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("hearth-sync-server is built: cargo build -p hearth-sync-server");
         let stdout = child.stdout.take().expect("standard output is piped");
@@ -74,6 +126,28 @@ impl SyncServer {
         self.child = Some(child);
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it runs");
+            let _ = child.wait();
+        }
+    }
+
+    /// Memory that it holds, KiB; 0 where the system doesn't say.
+    pub fn resident_kib(&self) -> u64 {
+        let Some(child) = &self.child else { return 0 };
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+            .unwrap_or(0)
+    }
+
     /// Ends it in order.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -96,7 +170,8 @@ impl Drop for SyncServer {
 pub struct Dialogue {
     child: Child,
     lines: BufReader<ChildStdout>,
-    answers: ChildStdin,
+    /// None once it is closed.
+    answers: Option<ChildStdin>,
 }
 
 impl Dialogue {
@@ -110,7 +185,7 @@ impl Dialogue {
             .spawn()
             .expect("hearth starts");
         let lines = BufReader::new(child.stdout.take().expect("standard output is piped"));
-        let answers = child.stdin.take().expect("standard input is piped");
+        let answers = child.stdin.take();
         Self {
             child,
             lines,
@@ -137,7 +212,8 @@ impl Dialogue {
 
     /// Answers a question.
     pub fn answer(&mut self, text: &str) {
-        self.answers
+        let answers = self.answers.as_mut().expect("standard input is open");
+        answers
             .write_all(format!("{text}\n").as_bytes())
             .expect("the command listens");
     }
@@ -150,6 +226,15 @@ impl Dialogue {
             line.push(byte[0]);
         }
         String::from_utf8(line).expect("hearth says UTF-8")
+    }
+
+    /// Answers nothing more and waits for the end: the exit code, and what stands on standard error.
+    pub fn failure(mut self) -> (Option<i32>, String) {
+        drop(self.answers.take());
+        let mut said = String::new();
+        let stderr = self.child.stderr.as_mut().expect("standard error is piped");
+        std::io::Read::read_to_string(stderr, &mut said).expect("UTF-8");
+        (self.child.wait().expect("hearth ends").code(), said)
     }
 
     /// Ctrl-C; waits for the end, and gives the exit code.
@@ -181,21 +266,28 @@ impl Drop for Dialogue {
 
 /// Lets `new` into the account of `old` with the code that is typed; both people see the same digits.
 pub fn pair(old: &Profile, new: &Profile, server: &SyncServer) {
-    let mut joining = Dialogue::start(
-        new,
-        &["devices", "pair", "--server", &server.address, "--name", "laptop"],
-    );
+    let status = let_in(old, new, &server.address, "laptop");
+    assert_eq!(status["devices"].as_array().map(Vec::len), Some(2), "{status}");
+}
+
+/// The same by a server's address, and with a name for the new device; its status then.
+pub fn let_in(old: &Profile, new: &Profile, address: &str, name: &str) -> Value {
+    let mut joining = Dialogue::start(new, &["devices", "pair", "--server", address, "--name", name]);
     let code = joining.event("code")["typed"]
         .as_str()
         .expect("a code")
         .to_owned();
-    let mut approving = Dialogue::start(old, &["devices", "approve", &code]);
+    let approving = Dialogue::start(old, &["devices", "approve", &code]);
+    agree(approving, joining)
+}
+
+/// Both people see the same digits and say so; the new device's status then.
+pub fn agree(mut approving: Dialogue, mut joining: Dialogue) -> Value {
     let digits = approving.event("compare")["digits"].clone();
     assert_eq!(joining.event("compare")["digits"], digits);
     assert_eq!(digits.as_str().map(str::len), Some(6));
     approving.answer("yes");
     joining.answer("yes");
     assert_eq!(approving.end()["revoked"], false);
-    let status = joining.end();
-    assert_eq!(status["devices"].as_array().map(Vec::len), Some(2), "{status}");
+    joining.end()
 }
