@@ -203,7 +203,7 @@ fn through_a_storm(count: usize, lost_percent: u64, seed: u64, writes: u64) {
         network.cut(false);
         let _ = event.recv_timeout(Duration::from_millis(100 * writes));
     });
-    check(&devices, &confirmed, Duration::from_secs(60));
+    check(&devices, &confirmed, Duration::from_mins(1));
     println!("{:?}; {:?}", begun.elapsed(), network.tally());
     let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let tally = network.tally();
@@ -294,13 +294,13 @@ fn an_erasure_that_is_ordered_without_a_network_arrives_when_it_is_back() {
     let network = BadNetwork::before(server.port(), Weather::stormy(5), 9);
     let (devices, _) = Device::account(2, &network.address_of(&server.address));
     let id = devices[0].add("wollemia pinefestival tickets");
-    converged(&devices, Duration::from_secs(60));
+    converged(&devices, Duration::from_mins(1));
     network.cut(true);
     devices[0].profile.json(&["erase", "--everywhere", &id, "--yes"]);
     assert!(devices[0].find("wollemia").is_none());
     assert!(devices[1].find("wollemia").is_some());
     network.cut(false);
-    within(Duration::from_secs(60), "the erasure arrives", || {
+    within(Duration::from_mins(1), "the erasure arrives", || {
         devices[1].find("wollemia").is_none().then_some(())
     });
 }
