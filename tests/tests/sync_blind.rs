@@ -86,7 +86,9 @@ fn nothing_of_the_content_is_in_any_packet_nor_in_the_servers_folder() {
             (0..60).map(|_| dice.word(7) + " ").collect::<String>()
         );
         let role = if turn % 2 == 0 { "user" } else { "assistant" };
-        turns += &format!("{{\"role\":\"{role}\",\"content\":\"{text}\"}}\n");
+        let turn = serde_json::json!({"role": role, "content": text});
+        turns.push_str(&turn.to_string());
+        turns.push('\n');
     }
     let file = a.profile.scratch().join("chat.jsonl");
     std::fs::write(&file, turns).unwrap();
