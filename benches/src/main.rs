@@ -15,6 +15,7 @@ mod samples;
 mod share;
 mod side;
 mod supersession;
+mod sync;
 
 use std::path::PathBuf;
 
@@ -42,6 +43,8 @@ enum Bench {
     Extraction(extraction::ExtractionArgs),
     /// Facts that change: is the current value right, was anything thrown out wrongly
     Supersession(supersession::SupersessionArgs),
+    /// Sync and erasure: bytes, round trips, latency, memory; beside Automerge's own sync and automerge-repo
+    Sync(sync::SyncArgs),
     /// Every bench, one after the other
     All(CommonArgs),
     /// One measured side of `chat`: commands on standard input, answers on standard output
@@ -53,6 +56,9 @@ enum Bench {
     /// One measured process of `memory-speed`
     #[command(hide = true)]
     MemorySpeedSide(memory_speed::SideArgs),
+    /// The server of a peer of `sync`
+    #[command(hide = true)]
+    SyncSide(sync::SideArgs),
 }
 
 /// What every bench takes.
@@ -108,6 +114,7 @@ fn main() -> Result<()> {
         Bench::MemorySpeed(args) => memory_speed::run(&args),
         Bench::Extraction(args) => extraction::run(&args),
         Bench::Supersession(args) => supersession::run(&args),
+        Bench::Sync(args) => sync::run(&args),
         Bench::All(common) => {
             chat::run(&chat::ChatArgs::all(common.clone())).context("chat")?;
             embed::run(&embed::EmbedArgs {
@@ -118,10 +125,12 @@ fn main() -> Result<()> {
             recall::run(&recall::RecallArgs::all(common.clone())).context("recall")?;
             supersession::run(&supersession::SupersessionArgs::all(common.clone()))
                 .context("supersession")?;
-            extraction::run(&extraction::ExtractionArgs::all(common)).context("extraction")
+            extraction::run(&extraction::ExtractionArgs::all(common.clone())).context("extraction")?;
+            sync::run(&sync::SyncArgs::all(common)).context("sync")
         }
         Bench::ChatSide(args) => chat::side::run(&args),
         Bench::EmbedSide(args) => embed::run_side(&args),
         Bench::MemorySpeedSide(args) => memory_speed::run_side(&args),
+        Bench::SyncSide(args) => sync::run_side(&args),
     }
 }

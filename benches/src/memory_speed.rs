@@ -14,6 +14,8 @@ use hearth_inference::decoder::DevicePreference;
 use hearth_inference::embedding::{EmbedOptions, TextEmbedder};
 use serde_json::{Map, Value, json};
 
+pub(crate) use data::memory;
+
 use crate::machine::RunOn;
 use crate::report::number;
 use crate::{CommonArgs, report};
@@ -192,7 +194,7 @@ fn embed(model: &Path, file: &Path) -> Result<()> {
         ..EmbedOptions::default()
     };
     let embedder = TextEmbedder::load(model, options)?;
-    let texts: Vec<String> = (0..data::EMBEDDED).map(data::memory).collect();
+    let texts: Vec<String> = (0..data::EMBEDDED).map(memory).collect();
     let mut bytes = Vec::new();
     for batch in texts.chunks(64) {
         let batch: Vec<&str> = batch.iter().map(String::as_str).collect();

@@ -149,7 +149,7 @@ const TAILS: [&str; 24] = [
 ];
 
 /// Memory number `number`: one fact of about a hundred characters.
-pub(super) fn memory(number: usize) -> String {
+pub(crate) fn memory(number: usize) -> String {
     let mut random = Random::new(number as u64 + 1);
     let (name, place) = (random.name(), random.one(&PLACES));
     let (verb, thing, tail) = (random.one(&VERBS), random.one(&THINGS), random.one(&TAILS));
