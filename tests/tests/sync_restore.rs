@@ -8,7 +8,7 @@ use hearth_tests::device::{Device, converged, eventually};
 use hearth_tests::pages::{files_below, holds_text};
 use hearth_tests::sync_server::{SyncServer, let_in};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn is_shut_out(device: &Device) {
     eventually("the device knows that it was shut out", || {

@@ -96,7 +96,7 @@ async fn pair(old: &Home, new: &Home, server: &Server, memories: u64) -> Result<
     }
     let yes = || PairAnswer {
         same: Some(true),
-        code: None,
+        ..PairAnswer::default()
     };
     old.engine.answer_pairing(yes()).await?;
     let start = Instant::now();
