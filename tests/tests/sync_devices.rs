@@ -104,7 +104,7 @@ fn a_message_of_megabytes_goes_in_pieces_is_changed_and_is_erased() {
     )
     .unwrap();
     a.profile.json(&["chats", "import", file.to_str().unwrap()]);
-    converged(&devices, Duration::from_secs(60));
+    converged(&devices, Duration::from_mins(1));
     let chats = b.chats();
     let (id, chat) = chats.iter().next().unwrap();
     assert_eq!(
@@ -116,7 +116,7 @@ fn a_message_of_megabytes_goes_in_pieces_is_changed_and_is_erased() {
         (a.chats().values().next()?["title"] == "A long one").then_some(())
     });
     b.profile.json(&["erase", "--everywhere", "--chat", id, "--yes"]);
-    converged(&devices, Duration::from_secs(60));
+    converged(&devices, Duration::from_mins(1));
     assert!(a.chats().is_empty() && b.chats().is_empty());
     let size: u64 = hearth_tests::pages::files_below(&server.data())
         .iter()
