@@ -524,3 +524,48 @@ pub(super) fn any_log_key(loaded: &Loaded, device: &DeviceId) -> Option<VerifyKe
 
 /// Nothing that is named yet.
 pub(super) const NO_TABLE: Hash = Hash::ZERO;
+
+#[cfg(test)]
+mod tests {
+    use hearth_protocol::control::{ControlStatement, Revoke, RevokeReason, ServerChange};
+    use hearth_protocol::id::{Signature, TimeMs};
+
+    use super::*;
+
+    fn fits(number: u64, bytes: u64, action: Action) -> bool {
+        let statement = ControlStatement {
+            number,
+            previous: Hash::ZERO,
+            author: DeviceId([1; 32]),
+            at: TimeMs { ms: 0 },
+            action,
+        };
+        let entry = ControlEntry {
+            statement,
+            signature: Signature([0; 64]),
+        };
+        has_room(bytes, &entry, 100).is_ok()
+    }
+
+    #[test]
+    fn the_last_numbers_and_bytes_are_for_what_shuts_out() {
+        let change = || Action::ServerChange(Box::new(ServerChange { server: None }));
+        let revoke = || {
+            Action::Revoke(Box::new(Revoke {
+                target: DeviceId([2; 32]),
+                reason: RevokeReason::Lost,
+                cut: VersionVector::default(),
+                erasures: hearth_protocol::codec::Map::default(),
+            }))
+        };
+        let last = MAX_ENTRIES - FOR_REVOCATIONS - 1;
+        assert!(fits(last, 0, change()) && !fits(last + 1, 0, change()));
+        assert!(fits(last + 1, 0, revoke()));
+        let last = MAX_ENTRIES - FOR_RECOVERY - 1;
+        assert!(fits(last, 0, revoke()) && !fits(last + 1, 0, revoke()));
+        let most = MAX_BYTES - BYTES_FOR_REVOCATIONS - 100;
+        assert!(fits(1, most, change()) && !fits(1, most + 1, change()));
+        let most = MAX_BYTES - BYTES_FOR_RECOVERY - 100;
+        assert!(fits(1, most, revoke()) && !fits(1, most + 1, revoke()));
+    }
+}

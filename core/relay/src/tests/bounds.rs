@@ -394,3 +394,15 @@ fn who_was_revoked_learns_nothing_that_came_after() {
         .collect();
     assert_eq!(entries.last(), Some(&number));
 }
+
+#[test]
+fn no_account_opens_in_the_reserve() {
+    let mut world = World::empty(|_| {});
+    let session = world.connect(1);
+    world.relay.store_mut().only_reserve = true;
+    let open = world.opening("");
+    assert_eq!(world.accept(session, open), Err(ErrorCode::StorageFailed));
+    world.relay.store_mut().only_reserve = false;
+    let open = world.opening("");
+    world.accept(session, open).unwrap();
+}
