@@ -349,7 +349,7 @@ pub enum Suspicion {
         /// The other device.
         device: DeviceId,
     },
-    /// An erasure is missing between two others.
+    /// An erasure is missing between two others, is forged, or is said to be there and isn't.
     Erasure {
         /// The log that it is of.
         log: LogId,
@@ -363,11 +363,11 @@ pub enum Suspicion {
 /// Evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// Two signed hashes for one place, unless its device was restored or copied.
+    /// Two signed hashes, or two erasures, for one place, unless its device was restored or copied.
     TwoHashes {
         /// The log.
         log: LogId,
-        /// The number.
+        /// The number, of an item or of an erasure.
         seq: u64,
     },
     /// A device vouches for another link at a place that is known here: two views of one log.

@@ -80,7 +80,10 @@ impl Wire for KeyEntry {
 }
 
 /// A shard's content.
-type Entries = Set<KeyEntry, { 1 << 14 }>;
+type Entries = Set<KeyEntry, MAX_SHARD_KEYS>;
+
+/// Keys of one shard.
+pub const MAX_SHARD_KEYS: usize = 1 << 14;
 
 /// Why a shard can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

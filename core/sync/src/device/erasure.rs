@@ -16,7 +16,7 @@ use super::disk::Disk;
 use super::record::{Erasure, Waiting, of_live_key, place_key, space};
 use super::session::{Asked, Session, Stage, genuine};
 use super::turn::Turn;
-use super::{Device, DeviceError, Notice, Output, Suspicion};
+use super::{Device, DeviceError, Notice, Output, Proof, Suspicion};
 use crate::secret::random_bytes;
 
 /// Erasures that are sent before the first is answered.
@@ -54,6 +54,8 @@ pub(super) struct Erased {
     /// Log → the number up to which all of its erasures are done.
     upto: BTreeMap<LogId, u64>,
     beyond: BTreeMap<LogId, BTreeSet<u64>>,
+    /// A log and a number hold one erasure: the first that came.
+    places: BTreeMap<(LogId, u64), Hash>,
     root: Cell<Option<Hash>>,
 }
 
@@ -121,12 +123,22 @@ impl Erased {
     }
 
     fn forget(&mut self, id: &Hash) {
-        self.all.remove(id);
+        if let Some(known) = self.all.remove(id)
+            && self.at(known.log, known.number) == Some(*id)
+        {
+            self.places.remove(&(known.log, known.number));
+        }
         self.root.set(None);
+    }
+
+    /// The erasure that a log holds under a number.
+    fn at(&self, log: LogId, number: u64) -> Option<Hash> {
+        self.places.get(&(log, number)).copied()
     }
 
     fn insert(&mut self, id: Hash, known: Known) {
         let (log, number, done) = (known.log, known.number, known.done);
+        self.places.entry((log, number)).or_insert(id);
         self.all.insert(id, known);
         if done {
             self.count(log, number);
@@ -273,6 +285,20 @@ impl Turn<'_> {
         self.d
             .erased
             .insert(id, known(&erase.statement, false, sent, counted));
+        // The entry that ended it may have come before it.
+        for entry in &self.d.history {
+            if let Action::Epoch(epoch) = &entry.statement.action
+                && epoch.ends.contains(&id)
+            {
+                self.d.erased.ended(&[id], epoch.number);
+            }
+        }
+        let is_ended = self
+            .d
+            .erased
+            .all
+            .get(&id)
+            .is_some_and(|known| known.ended.is_some());
         for handle in &handles {
             self.forget(handle, &id)?;
         }
@@ -303,7 +329,9 @@ impl Turn<'_> {
         } else {
             EPOCH_BATCH_MS
         };
-        self.rotate_by(self.now + wait);
+        if !is_ended {
+            self.rotate_by(self.now + wait);
+        }
         Ok(())
     }
 
@@ -322,6 +350,7 @@ impl Turn<'_> {
         }
         for (key, _) in keys {
             self.disk.delete(space::KEY, &key);
+            self.disk.delete(space::WRITES, &key);
         }
         self.disk.delete(space::DOCUMENT, &handle.0);
         self.disk.delete(space::NEED, &handle.0);
@@ -444,7 +473,7 @@ impl Turn<'_> {
                 self.notice(Notice::Suspicion(Suspicion::Erasure {
                     log: erase.statement.log,
                 }));
-            } else if entitled(self.d, &erase.statement) {
+            } else if entitled(self.d, &erase.statement) && self.place_is_free(erase)? {
                 self.take_erasure(erase.clone(), true)?;
             }
         }
@@ -457,6 +486,26 @@ impl Turn<'_> {
             session.applied_due |= session.stage == Stage::Open;
         }
         Ok(())
+    }
+
+    /// Whether an erasure's place isn't another one's. An own one that nobody has yet makes room for what this device had
+    /// ordered before it came back from a backup.
+    fn place_is_free(&mut self, erase: &Signed<Erase>) -> Result<bool, DeviceError> {
+        let (log, number) = (erase.statement.log, erase.statement.number);
+        let Some(other) = self.d.erased.at(log, number) else {
+            return Ok(true);
+        };
+        let own = self
+            .d
+            .logs
+            .get(&log)
+            .is_some_and(|state| state.open.statement.device == self.d.me);
+        if own && self.d.erased.all.get(&other).is_some_and(|known| !known.sent) {
+            self.order_anew(&other)?;
+            return Ok(true);
+        }
+        self.notice(Notice::Proof(Proof::TwoHashes { log, seq: number }));
+        Ok(false)
     }
 
     /// Sends the erasures that the account's server lacks.

@@ -9,6 +9,9 @@ use super::session::{Asked, Stage};
 use super::turn::Turn;
 use super::{DeviceError, Notice};
 
+/// Erasures of an account that are compared one by one.
+const MAX_IDS: usize = 1 << 20;
+
 impl Turn<'_> {
     /// Opens the gate, or says what is applied.
     pub(super) fn gate(&mut self) -> Result<(), DeviceError> {
@@ -110,7 +113,14 @@ impl Turn<'_> {
         let Some(session) = self.d.session.as_mut() else {
             return Ok(());
         };
+        let before = session.their_erasures.len();
         session.their_erasures.extend(ids.iter().copied());
+        let brought = session.their_erasures.len() - before;
+        if brought < ids.len() || session.their_erasures.len() > MAX_IDS {
+            // The same ones again, or more than anybody orders: there would be no end.
+            self.end(Some(ErrorCode::Malformed));
+            return Ok(());
+        }
         if ids.len() == MAX_STATEMENTS {
             self.ask_ids(from + ids.len() as u64);
             return Ok(());

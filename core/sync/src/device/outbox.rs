@@ -19,7 +19,9 @@ use super::record::{
 };
 use super::session::Stage;
 use super::turn::Turn;
-use super::{BATCH_BYTES, COMPACT_AT, DeviceError, LocalContent, MAX_UNCONFIRMED_BYTES, Notice, Output};
+use super::{
+    BATCH_BYTES, COMPACT_AT, DeviceError, LocalContent, MAX_UNCONFIRMED_BYTES, Notice, Output, Suspicion,
+};
 use crate::content::{Content, DocumentKind, MAX_CONTENT_BYTES};
 use crate::seal::{Draft, seal};
 use crate::secret::Secret;
@@ -614,6 +616,7 @@ impl Turn<'_> {
         if fresh {
             let reference = key_ref(&account, &handle, generation, key.expose());
             self.add_key(&handle, generation, reference, key)?;
+            self.write_with(&handle, generation, reference);
         }
         self.d.state.announced = raised(&self.d.state.announced, erased.iter().copied());
         if let Some(state) = self.d.logs.get_mut(log) {
@@ -661,6 +664,11 @@ impl Turn<'_> {
                 continue;
             };
             let handle = body.fields.handle;
+            if hole.code == ErrorCode::HandleErased && !self.is_erased(&handle)? {
+                // Both sides have the same erasures here: nobody erased it, and it stays alive.
+                self.notice(Notice::Suspicion(Suspicion::Erasure { log }));
+                continue;
+            }
             self.drop_body(&log, hole.seq, &handle)?;
             if body.fields.new_key.is_some() && hole.code != ErrorCode::HandleErased {
                 // Others can't open what it brought in: the shards have to say it.

@@ -131,7 +131,9 @@ impl Turn<'_> {
                 self.disk.put(space::PLACE, &place_key(&log, seq), &place);
             }
             self.disk.put(space::PLACE, &place_key(&log, seq), &place);
-            if let Some(sealed) = sealed {
+            if let Some(sealed) = sealed
+                && !self.is_erased(&sealed.fields.handle)?
+            {
                 self.disk.put(space::BODY, &place_key(&log, seq), &sealed);
             }
             head = Head { seq, link };
@@ -390,6 +392,14 @@ impl Turn<'_> {
         match new_document_key(&self.account(), envelope, &epoch) {
             Ok(Some(key)) => {
                 self.add_key(&fields.handle, fields.generation, fields.key, &key)?;
+                let author = self
+                    .d
+                    .logs
+                    .get(&envelope.log)
+                    .map(|log| log.open.statement.device);
+                if author.is_some_and(|author| self.d.account.member(&author).is_some()) {
+                    self.write_with(&fields.handle, fields.generation, fields.key);
+                }
                 Ok(Some(key))
             }
             _ => Ok(None),

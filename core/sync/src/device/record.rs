@@ -55,6 +55,9 @@ pub mod space {
     pub const UNSENT: u8 = 20;
     /// One record: the wraps of the running epoch.
     pub const WRAPS: u8 = 21;
+    /// Handle, generation and key reference → nothing: a key that this device writes with, because it made it, or because a
+    /// member of its generation did.
+    pub const WRITES: u8 = 22;
 }
 
 /// A struct of the journal: its fields, one after the other.

@@ -1,6 +1,7 @@
 //! Document keys, the shards that hold them for everybody, and the table of the shards' keys.
 
 use hearth_protocol::codec::{List, Set, Wire};
+use hearth_protocol::envelope::Nothing;
 use hearth_protocol::hash::{Signed, key_ref};
 use hearth_protocol::id::{Handle, Hash, KeyRef};
 use hearth_protocol::limits::MAX_MESSAGE_BYTES;
@@ -15,7 +16,9 @@ use super::session::{Asked, genuine};
 use super::turn::{ONLY, Turn};
 use super::{Device, DeviceError, Notice};
 use crate::keys::EpochKey;
-use crate::registry::{KeyEntry, ShardKeys, open_shard, open_shard_keys, seal_shard, seal_shard_keys};
+use crate::registry::{
+    KeyEntry, MAX_SHARD_KEYS, ShardKeys, open_shard, open_shard_keys, seal_shard, seal_shard_keys,
+};
 use crate::secret::Secret;
 
 /// Keys that only envelopes carry are folded into the shards after this long, or with the next epoch.
@@ -89,13 +92,23 @@ impl Turn<'_> {
         Ok(self.disk.get::<[u8; 32]>(space::KEY, &key)?.map(Secret::new))
     }
 
-    /// The key to write a document with now: the lowest of its generation, or none yet.
+    /// The key to write a document with now: the lowest of its generation that a member made, or none yet.
     pub(super) fn writing_key(&self, handle: &Handle) -> Result<Option<Secret>, DeviceError> {
         let generation = self.d.account.generation();
         let prefix = [handle.as_ref(), &generation.to_be_bytes()].concat();
-        let page = self.disk.page(space::KEY, &prefix, None, 1)?;
-        match page.first() {
-            Some((_, value)) => {
+        // Whoever was shut out may have put keys of this generation into the registry: reading with them does no harm.
+        let space = if generation == 0 {
+            space::KEY
+        } else {
+            space::WRITES
+        };
+        let page = self.disk.page(space, &prefix, None, 1)?;
+        let key = match page.first() {
+            Some((key, _)) => self.disk.bytes(space::KEY, key)?,
+            None => None,
+        };
+        match &key {
+            Some(value) => {
                 let key =
                     <[u8; 32]>::decode(value).map_err(|error| DeviceError::Record(space::KEY, error))?;
                 Ok(Some(Secret::new(key)))
@@ -118,6 +131,14 @@ impl Turn<'_> {
             self.mark_dirty(handle.0[0]);
         }
         Ok(())
+    }
+
+    /// From here on this device may write with a key: it, or a member, made it for this generation.
+    pub(super) fn write_with(&mut self, handle: &Handle, generation: u32, reference: KeyRef) {
+        if generation > 0 && generation == self.d.account.generation() {
+            let record = record_key(handle, generation, reference);
+            self.disk.put(space::WRITES, &record, &Nothing {});
+        }
     }
 
     pub(super) fn mark_dirty(&mut self, shard: u8) {
@@ -144,11 +165,14 @@ impl Turn<'_> {
         }
     }
 
-    /// The keys that belong in a shard.
+    /// The keys that belong in a shard, as many as it holds.
     fn entries(&self, shard: u8) -> Result<Vec<KeyEntry>, DeviceError> {
         let mut entries = Vec::new();
         self.disk.each(space::KEY, &[shard], |key, secret: [u8; 32]| {
-            entries.extend(entry_of(key, &secret));
+            // A member can bring in more than a shard holds: everybody leaves out the same, the last of them.
+            if entries.len() < MAX_SHARD_KEYS {
+                entries.extend(entry_of(key, &secret));
+            }
             Ok(())
         })?;
         Ok(entries)

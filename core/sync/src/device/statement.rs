@@ -347,7 +347,8 @@ impl Turn<'_> {
             AnyStatement::Heartbeat(heartbeat) => {
                 let key = self.key_of(&heartbeat.statement.device);
                 let fine = genuine(&heartbeat, &account, key.as_ref());
-                if fine {
+                // Whoever was shut out can't accuse anybody any more.
+                if fine && self.d.account.member(&heartbeat.statement.device).is_some() {
                     self.hear_heartbeat(heartbeat)?;
                 }
                 fine
