@@ -8,12 +8,13 @@ mod kit;
 
 use hearth_protocol::codec::Set;
 use hearth_protocol::control::RevokeReason;
-use hearth_protocol::envelope::Item;
+use hearth_protocol::envelope::{Envelope, HeaderVersion, Item, next_link};
 use hearth_protocol::erasure::Erase;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::key_ref;
 use hearth_protocol::id::{Handle, LogId, TimeMs};
 use hearth_protocol::message::{ErasePart, Holed, Reply, Stored};
+use hearth_protocol::vector::FewPositions;
 use hearth_sync::device::{Input, Notice, Proof, Record, Suspicion, space};
 use hearth_sync::secret::Secret;
 use kit::*;
@@ -159,25 +160,37 @@ fn more_keys_than_a_shard_holds_stop_nobody() {
 fn no_body_of_what_is_erased_is_kept_while_it_waits() {
     let (mut world, handle) = pair(5);
     let late = intercept(&mut world, 1, |world| {
-        world.edit(0, handle, b"late, and withheld")
+        world.edit(0, handle, b"late, and withheld");
     });
     world.erase(1, handle);
     world.settle(5_000);
     let bodies = records(&world, 1, space::BODY);
-    let log = late.log;
-    // What it builds on never came here.
-    let mut sealed = first_envelope(&late);
-    sealed.fields.depends =
-        hearth_protocol::vector::FewPositions::new([(log_of(&world, 1), 1 << 40)]).unwrap();
+    let (id, log) = (account(&world), late.log);
     let key = world.device(0).keychain().signing().unwrap();
     let seq = stored(&world, 1, &log) + 1;
     let previous = link(&world, 1, &log, seq - 1);
-    let item: Item = sign_item(&account(&world), log, seq, &previous, sealed.clone(), &key);
-    let mut run = late.clone();
+    // One of another document waits for what never comes; behind it, one of the erased document.
+    let mut first = first_envelope(&late);
+    first.fields.handle = world.handle();
+    first.fields.depends = FewPositions::new([(log_of(&world, 1), 1 << 40)]).unwrap();
+    let first = sign_item(&id, log, seq, &previous, first, &key);
+    let Item::Envelope(sealed) = first.clone() else {
+        unreachable!()
+    };
+    let envelope = Envelope {
+        version: HeaderVersion::V1,
+        log,
+        seq,
+        sealed,
+    };
+    let next = next_link(&previous, &envelope.header_hash(&id, &previous));
+    let second = sign_item(&id, log, seq + 1, &next, first_envelope(&late), &key);
+    let mut run = late;
     run.first_seq = seq;
-    run.items = vec![item].try_into().unwrap();
+    run.items = vec![first, second].try_into().unwrap();
     inject_run(&mut world, 1, run);
-    assert_eq!(records(&world, 1, space::BODY), bodies);
+    assert_eq!(stored(&world, 1, &log), seq + 1);
+    assert_eq!(records(&world, 1, space::BODY), bodies + 1, "only what waits");
 }
 
 #[test]
