@@ -18,6 +18,7 @@ use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
 use super::outbox::QUOTA_WAIT_MS;
 use super::record::{Server, space};
+use super::statement::SAY_AGAIN_MS;
 use super::turn::{ONLY, Turn};
 use super::{DeviceError, Notice, Peer};
 
@@ -154,6 +155,10 @@ pub(super) struct Session {
     pub(super) wraps_asked: bool,
     /// Statements that the other side refused, so that they aren't sent again and again.
     pub(super) refused: BTreeSet<u64>,
+    /// When they are tried again, as what they are about may have come from another device meanwhile; 0: there are none.
+    pub(super) refused_until: u64,
+    /// How long after the next refusal that is.
+    pub(super) refused_for: u64,
     /// The other branch of a forked control log, as far as it is here.
     pub(super) branch: Vec<ControlEntry>,
     /// The control logs differ, and the other one is being read.
@@ -252,6 +257,8 @@ impl Turn<'_> {
             table_wanted: false,
             wraps_asked: false,
             refused: BTreeSet::new(),
+            refused_until: 0,
+            refused_for: SAY_AGAIN_MS,
             branch: Vec::new(),
             fork_asked: false,
             published: false,
@@ -657,6 +664,7 @@ impl Turn<'_> {
                 }
                 if !waits {
                     self.unsayable(number)?;
+                    self.say_later();
                     return Ok(());
                 }
             }

@@ -21,6 +21,10 @@ const ERASE_ACK: u8 = 2;
 const EPOCH_ACK: u8 = 3;
 const CHECKPOINT: u8 = 6;
 
+/// What was refused is tried again after so long, then after twice that, …
+pub(super) const SAY_AGAIN_MS: u64 = 2_000;
+/// … but so often at least.
+const LONGEST_SAY_AGAIN_MS: u64 = 600_000;
 /// Statements that are sent before the first is answered.
 const MAX_SAYING: usize = 64;
 
@@ -218,8 +222,31 @@ impl Turn<'_> {
         }
     }
 
+    /// Tries what was refused again, later and later.
+    pub(super) fn say_later(&mut self) {
+        let now = self.now;
+        if self.d.unsent.is_empty() {
+            return;
+        }
+        let Some(session) = self.session() else { return };
+        if session.refused_until == 0 {
+            session.refused_until = now.saturating_add(session.refused_for);
+            session.refused_for = (session.refused_for * 2).min(LONGEST_SAY_AGAIN_MS);
+        }
+        let at = session.refused_until;
+        self.wake_at(at);
+    }
+
     /// Sends what the account's server hasn't taken.
     pub(super) fn say_unsent(&mut self) -> Result<(), DeviceError> {
+        let now = self.now;
+        if let Some(session) = self.session()
+            && session.refused_until != 0
+            && session.refused_until <= now
+        {
+            session.refused_until = 0;
+            session.refused.clear();
+        }
         let Some(session) = self.d.session.as_ref() else {
             return Ok(());
         };
