@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::process::Stdio;
 
 use hearth_tests::hearth::{EMBEDDING_MODEL, Profile, Server, test_models};
+use hearth_tests::sync_server::{Dialogue, SyncServer};
 use serde_json::{Value, json};
 
 /// A profile with the model that embeds alone.
@@ -448,4 +449,41 @@ fn everyday_questions_find_their_fact_first() {
         .map(|((question, _), found)| format!("{question} {found}"))
         .collect();
     assert!(wrong.len() <= 1, "{wrong:#?}");
+}
+
+#[test]
+fn what_takes_much_from_every_device_can_be_taken_back_whatever_asks_for_it() {
+    let (sync, profile) = (SyncServer::start(), Profile::new());
+    let turns: Vec<String> = (0..21)
+        .map(|chat| {
+            json!({"chat": chat.to_string(), "turn": "1", "speaker": "user", "text": "Hello."}).to_string()
+        })
+        .collect();
+    let file = profile.scratch().join("chats.jsonl");
+    std::fs::write(&file, turns.join("\n")).unwrap();
+    profile.json(&["chats", "import", file.to_str().unwrap()]);
+    profile.json(&["account", "create", "--server", &sync.address]);
+    let chats = || {
+        profile.json(&["chats", "list"])["chats"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(chats(), 21);
+
+    let server = profile.serve();
+    let everything = json!({"scope": {"what": "all"}, "confirm": true});
+    let (status, refused) = post(&server, "/memory/erase", &everything);
+    assert_eq!(status, 400, "{refused}");
+    assert!(refused.to_string().contains("erase_everywhere"), "{refused}");
+    let mut deleting = Dialogue::start(&profile, &["chats", "delete", "--all", "--yes"]);
+    let note = deleting.note();
+    assert!(note.contains("Nothing is erased yet"), "{note}");
+    assert_eq!(deleting.interrupt(), Some(130));
+    assert_eq!(chats(), 21);
+
+    // A few go at once.
+    let first = profile.json(&["chats", "list"])["chats"][0]["id"].clone();
+    let deleted = profile.json(&["chats", "delete", first.as_str().unwrap(), "--yes"]);
+    assert_eq!((&deleted["chats"], chats()), (&json!(1), 20));
 }

@@ -169,6 +169,9 @@ impl Engine {
 
     /// Deletes chats for good, stopping answers that are being written; all of them, incognito ones too, when none is
     /// named. Says how many.
+    ///
+    /// Errors: [`EngineError::InvalidRequest`] for more than [`crate::types::BULK_ERASURE`] where they go from other devices,
+    /// too: that is [`Engine::erase_everywhere`].
     pub async fn delete_chats(&self, chats: Option<Vec<ChatId>>) -> Result<u32> {
         let chats = match chats {
             Some(chats) => chats,
@@ -179,6 +182,10 @@ impl Engine {
                 .map(|chat| chat.id)
                 .collect(),
         };
+        let kept = chats
+            .iter()
+            .filter(|chat| !self.inner.chats.memory().has_chat((**chat).into()));
+        self.check_few_chats(kept.count())?;
         let (mut deleted, mut failed) = (0, None);
         for chat in chats {
             self.inner.active.stop_chat(chat).await;

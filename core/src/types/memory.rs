@@ -445,6 +445,9 @@ pub struct ErasePreview {
     pub biography_sentences: u64,
 }
 
+/// So many memories, turns and chats are erased from all devices of an account at once; more only with a time to take it back.
+pub const BULK_ERASURE: usize = 20;
+
 /// What to erase, and which parts of its preview to leave or take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(deny_unknown_fields)]

@@ -1,20 +1,25 @@
 //! `hearth chats`: listing, reading, searching, moving and deleting.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use hearth_api::methods::Empty;
 use hearth_api::methods::chats::{
-    Configure, ConfigureParams, Delete, DeleteParams, Export, ExportEvent, ExportParams, Exported, Import,
-    ImportFormat, ImportParams, ImportSource, List, ListParams, Rename, RenameParams, Search, SearchParams,
-    Selection, Show, ShowParams, erased_meanwhile,
+    Configure, ConfigureParams, Delete, DeleteParams, Deleted, Export, ExportEvent, ExportParams, Exported,
+    Import, ImportFormat, ImportParams, ImportSource, List, ListParams, Rename, RenameParams, Search,
+    SearchParams, Selection, Show, ShowParams, erased_meanwhile,
 };
 use hearth_api::methods::memory::Receipts;
-use hearth_api::types::{ChatDetail, ChatId, EraseReceiptsParams, ErasureId, Message, Role};
+use hearth_api::methods::sync::GetSyncStatus;
+use hearth_api::types::{
+    BULK_ERASURE, Chat, ChatDetail, ChatId, EraseReceiptsParams, EraseScope, ErasureId, Message, Role,
+};
 use hearth_api::{Client, ErrorCode, Method, Update};
 use serde_json::json;
 
-use super::{confirm, find_chat, message_id, short, with_session};
+use super::{confirm, erasures, find_chat, memory, message_id, short, with_session};
 use crate::args::{Chats, ImportForm, Switch};
 use crate::commands::answer;
 use crate::connect::{Profile, Want};
@@ -60,7 +65,7 @@ async fn list(client: &Client, limit: u32, output: &Output) -> Result<(), Failur
         return Ok(());
     }
     let now = text::now_ms();
-    let row = |chat: &hearth_api::types::Chat| {
+    let row = |chat: &Chat| {
         let title = if chat.title.is_empty() {
             "(no words)"
         } else {
@@ -381,19 +386,15 @@ async fn delete(
     yes: bool,
     output: &Output,
 ) -> Result<(), Failure> {
-    let which = if all {
-        Selection::All
+    let chats = if all {
+        every(client).await?.into_iter().map(|chat| chat.id).collect()
     } else {
-        Selection::Chats {
-            chats: find_all(client, chats).await?,
-        }
+        find_all(client, chats).await?
     };
-    let question = match &which {
-        Selection::All => {
-            let count = client.call::<List>(ListParams::default()).await?.chats.len() as u64;
-            format!("Delete all chats ({}) for good?", text::count(count))
-        }
-        Selection::Chats { chats } => match &chats[..] {
+    let question = if all {
+        format!("Delete all chats ({}) for good?", text::count(chats.len() as u64))
+    } else {
+        match &chats[..] {
             [chat] => {
                 let detail = client
                     .call::<Show>(ShowParams {
@@ -408,14 +409,59 @@ async fn delete(
                 )
             }
             chats => format!("Delete {} for good?", text::counted(chats.len() as u64, "chat")),
-        },
+        }
     };
     confirm(output, yes, &question)?;
-    let deleted = client.call::<Delete>(DeleteParams { which }).await?;
+    let deleted =
+        if chats.len() > BULK_ERASURE && client.call::<GetSyncStatus>(Empty {}).await?.account.is_some() {
+            delete_everywhere(client, chats, output).await?
+        } else {
+            let which = Selection::Chats { chats };
+            client.call::<Delete>(DeleteParams { which }).await?
+        };
     if output.json {
         return output.value(&deleted);
     }
     output.line(&format!("Deleted {}.", text::counted(deleted.chats, "chat")))
+}
+
+/// Deletes many from every device, with a time to take it back; incognito ones are on this device alone.
+async fn delete_everywhere(
+    client: &Client,
+    mut chats: Vec<ChatId>,
+    output: &Output,
+) -> Result<Deleted, Failure> {
+    let incognito: HashSet<ChatId> = every(client)
+        .await?
+        .into_iter()
+        .filter(|chat| chat.incognito)
+        .map(|chat| chat.id)
+        .collect();
+    let here: Vec<ChatId> = chats.extract_if(.., |chat| incognito.contains(chat)).collect();
+    let scope = EraseScope::Chats { chats };
+    let done = erasures::order(client, memory::erase::whole(scope), output).await?;
+    let which = Selection::Chats { chats: here };
+    let deleted = client.call::<Delete>(DeleteParams { which }).await?;
+    let erased = u32::try_from(done.receipt.chats).unwrap_or(u32::MAX);
+    Ok(Deleted {
+        chats: deleted.chats.saturating_add(erased),
+    })
+}
+
+/// All chats; the list comes in pages.
+async fn every(client: &Client) -> Result<Vec<Chat>, Failure> {
+    let mut chats = Vec::new();
+    loop {
+        let params = ListParams {
+            limit: None,
+            offset: Some(u32::try_from(chats.len()).unwrap_or(u32::MAX)),
+        };
+        let page = client.call::<List>(params).await?.chats;
+        if page.is_empty() {
+            return Ok(chats);
+        }
+        chats.extend(page);
+    }
 }
 
 async fn find_all(client: &Client, names: &[String]) -> Result<Vec<ChatId>, Failure> {

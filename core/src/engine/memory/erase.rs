@@ -48,8 +48,14 @@ impl Engine {
     /// meanwhile.
     ///
     /// Errors: [`crate::EngineError::Busy`] while something is being answered, as it may draw on what goes;
-    /// [`crate::EngineError::InvalidRequest`] when the person has seen a preview and more would go now.
+    /// [`crate::EngineError::InvalidRequest`] when the person has seen a preview and more would go now, and when much would
+    /// go from other devices, too: that is [`Engine::erase_everywhere`], which can be taken back for a while.
     pub async fn erase(&self, params: EraseParams) -> Result<EraseReceipt> {
+        self.check_not_much(&params).await?;
+        self.erase_at_once(params).await
+    }
+
+    pub(in crate::engine) async fn erase_at_once(&self, params: EraseParams) -> Result<EraseReceipt> {
         let _waits = self.inner.idle.person_waits();
         let _quiet = self.inner.active.hold()?;
         let _only = self.inner.idle.until_stopped().await;

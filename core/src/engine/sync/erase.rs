@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Engine, Result};
 use super::run::Command;
 use crate::error::EngineError;
-use crate::types::{EraseEverywhereEvent, EraseParams, ErasedEverywhere};
+use crate::types::{
+    BULK_ERASURE, EraseEverywhereEvent, EraseParams, ErasePreview, EraseScope, ErasedEverywhere,
+};
 
-/// So many memories, messages and chats are erased without a window to take it back.
-pub(super) const BULK: usize = 20;
 /// How long the window is, in seconds.
 const UNDO_SECONDS: u32 = 30;
 
@@ -32,10 +32,8 @@ impl Engine {
         let preview = self
             .preview_erase(params.scope.clone(), params.take_memories.clone())
             .await?;
-        let many = preview.memories.len() + preview.turns.len() + preview.chats.len() > BULK;
-        let all = matches!(params.scope, crate::types::EraseScope::All);
         let mut params = params;
-        if many || all {
+        if is_much(&params.scope, &preview) {
             // What comes in while it waits isn't swept along.
             params.seen.get_or_insert_with(|| crate::types::EraseSeen {
                 memories: preview.memories.iter().map(|part| part.memory.id).collect(),
@@ -60,7 +58,7 @@ impl Engine {
             .into_iter()
             .map(|erasure| erasure.erasure)
             .collect();
-        let receipt = self.erase(params).await?;
+        let receipt = self.erase_at_once(params).await?;
         running.ask(Command::Nudge).await??;
         let _ = events.send(EraseEverywhereEvent::Ordered).await;
         let status = running.ask(Command::Status).await??;
@@ -71,4 +69,45 @@ impl Engine {
             .collect();
         Ok(ErasedEverywhere { receipt, erasures })
     }
+}
+
+/// Whether it is so much that there is a window to take it back where other devices lose it, too.
+fn is_much(scope: &EraseScope, preview: &ErasePreview) -> bool {
+    let parts = preview.memories.len() + preview.turns.len() + preview.chats.len();
+    matches!(scope, EraseScope::All) || parts > BULK_ERASURE
+}
+
+impl Engine {
+    /// Refuses what would take much from all devices at once, by a way that can't be taken back.
+    pub(in crate::engine) async fn check_not_much(&self, params: &EraseParams) -> Result<()> {
+        if !self.has_account() {
+            return Ok(());
+        }
+        let preview = self
+            .preview_erase(params.scope.clone(), params.take_memories.clone())
+            .await?;
+        if is_much(&params.scope, &preview) {
+            return Err(much("this"));
+        }
+        Ok(())
+    }
+
+    /// As [`Engine::check_not_much`], for so many chats.
+    pub(in crate::engine) fn check_few_chats(&self, chats: usize) -> Result<()> {
+        if self.has_account() && chats > BULK_ERASURE {
+            return Err(much("deleting so many chats"));
+        }
+        Ok(())
+    }
+
+    fn has_account(&self) -> bool {
+        !matches!(self.running(), Err(EngineError::NotFound { .. }))
+    }
+}
+
+fn much(what: &str) -> EngineError {
+    EngineError::InvalidRequest(format!(
+        "{what} takes more than {BULK_ERASURE} things from every device of the account: order it with \
+         sync.erase_everywhere, which waits {UNDO_SECONDS} seconds in which it can be taken back"
+    ))
 }

@@ -188,16 +188,24 @@ fn taken(preview: &ErasePreview, wishes: &Wishes) -> Result<Vec<MemoryId>, Failu
     Ok(taken)
 }
 
-/// The parts that stay ticked.
-fn chosen(asked: PreviewParams, preview: &ErasePreview, wishes: &Wishes) -> Result<EraseParams, Failure> {
-    let mut params = EraseParams {
-        scope: asked.scope,
+/// All that the preview of this ticks.
+pub(in crate::commands) fn whole(scope: EraseScope) -> EraseParams {
+    EraseParams {
+        scope,
         keep_memories: Vec::new(),
         keep_turns: Vec::new(),
         keep_chats: Vec::new(),
-        take_memories: asked.take_memories,
+        take_memories: Vec::new(),
         seen: None,
         confirm: true,
+    }
+}
+
+/// The parts that stay ticked.
+fn chosen(asked: PreviewParams, preview: &ErasePreview, wishes: &Wishes) -> Result<EraseParams, Failure> {
+    let mut params = EraseParams {
+        take_memories: asked.take_memories,
+        ..whole(asked.scope)
     };
     for keep in &wishes.keep {
         let begins = |id: String| id.starts_with(&keep.to_lowercase());
