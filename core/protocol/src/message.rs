@@ -72,6 +72,9 @@ wire_struct! {
         pub instance: InstanceToken,
         /// The head of the device's own log, as the server has it: numbers are given out only from here.
         pub own: Option<Head>,
+        /// The server was restored from a backup since the device wrote this log. The device may have been, too, without
+        /// that anything tells: it goes on in a new log.
+        pub afresh: bool,
         /// None: both have the same.
         pub ahead: Option<Ahead>,
         /// Bytes in use, and allowed (0: no limit).

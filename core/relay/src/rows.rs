@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use hearth_protocol::codec::{DecodeError, List, Reader, Wire};
 use hearth_protocol::hash::Signed;
-use hearth_protocol::id::{AccountId, AgreementKey, Hash, InstanceToken};
+use hearth_protocol::id::{AccountId, AgreementKey, Hash, InstanceToken, LogId};
 use hearth_protocol::message::Holed;
 use hearth_protocol::statement::LogOpen;
 use hearth_protocol::vector::{Head, VersionVector};
@@ -105,6 +105,11 @@ row! {
         offered: InstanceToken,
         /// Whether the next `Hello` may bring any token: the first one here, or the first after this server was restored.
         any_token: bool,
+        /// This server was restored since its last `Hello`.
+        restored: bool,
+        /// The log that it wrote when it came first after that. It may have been put back from a backup of the same night,
+        /// and have given out numbers of this log that neither side remembers.
+        left: Option<LogId>,
         /// Its newest agreement key, once it has acknowledged an epoch.
         agreement: Option<AgreementKey>,
         /// The newest epoch it has acknowledged.
@@ -124,6 +129,8 @@ impl Default for DeviceRow {
             current: InstanceToken([0; 16]),
             offered: InstanceToken([0; 16]),
             any_token: true,
+            restored: false,
+            left: None,
             agreement: None,
             epoch: 0,
             vector: VersionVector::default(),

@@ -358,6 +358,44 @@ fn a_server_and_a_device_from_the_same_night_come_back() {
     }
 }
 
+/// The server is put back from a backup of the very moment that the device's is of: their heads agree, and what the others
+/// have of the device's log isn't there yet when it writes.
+#[test]
+fn a_server_and_a_device_from_the_same_night_write_before_the_others_come() {
+    let mut world = devices(8, 2);
+    let handle = world.handle();
+    world.edit(0, handle, b"before that night");
+    world.settle(5_000);
+    let store = world.relays[0].store().clone();
+    let (disk, keychain) = (world.nodes[0].disk.clone(), world.nodes[0].keychain.clone());
+    world.edit(0, handle, b"after it");
+    world.settle(5_000);
+    world.offline(0);
+    world.offline(1);
+    world.restore_machine(0, disk, keychain);
+    world.restore_server(store);
+    world.online(0);
+    world.edit(0, handle, b"on the restored one");
+    world.settle(60_000);
+    assert!(!is_asked(&world, 0), "it goes on by itself");
+    world.online(1);
+    world.settle(120_000);
+    all_is_well(&mut world);
+    for text in [
+        b"before that night".as_slice(),
+        b"after it",
+        b"on the restored one",
+    ] {
+        for node in 0..2 {
+            assert!(
+                has(&world, node, &handle, text),
+                "{}",
+                String::from_utf8_lossy(text)
+            );
+        }
+    }
+}
+
 #[test]
 fn clocks_that_jump_by_years_stop_nothing() {
     let year = 365 * DAY_MS as i64;

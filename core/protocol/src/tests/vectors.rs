@@ -228,6 +228,7 @@ fn a_reconnect_with_nothing_new_fits_in_512_bytes() {
             seq: u64::from(u32::MAX),
             link: Link([1; 32]),
         }),
+        afresh: false,
         ahead: None,
         used_bytes: 1 << 40,
         quota_bytes: 1 << 40,

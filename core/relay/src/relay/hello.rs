@@ -108,6 +108,9 @@ impl<S: Store> Relay<S> {
         remembered.current = hello.instance;
         remembered.offered = InstanceToken(token);
         remembered.any_token = false;
+        if std::mem::take(&mut remembered.restored) {
+            remembered.left = hello.log;
+        }
         remembered.seen_ms = turn.now_ms;
         self.rows
             .put(&hello.account, Space::Devices, &hello.device.0, &remembered)?;
@@ -289,6 +292,7 @@ impl<S: Store> Relay<S> {
             proof: self.config.signer.sign(&proof),
             instance: remembered.offered,
             own: own_log.map(|(_, row)| row.head),
+            afresh: hello.log.is_some() && hello.log == remembered.left,
             ahead,
             used_bytes: loaded.row.used_bytes,
             quota_bytes: self.config.limits.quota_bytes,
@@ -341,6 +345,7 @@ impl<S: Store> Relay<S> {
             proof: self.config.signer.sign(&proof),
             instance: NO_TOKEN,
             own: None,
+            afresh: false,
             ahead: Some(ahead),
             used_bytes,
             quota_bytes: self.config.limits.quota_bytes,

@@ -137,6 +137,7 @@ impl<S: Store> Relay<S> {
                     let row: DeviceRow = self.rows.need(&account, Space::Devices, &key)?;
                     let row = DeviceRow {
                         any_token: true,
+                        restored: true,
                         statements: 0,
                         vector: hearth_protocol::vector::VersionVector::default(),
                         ..row

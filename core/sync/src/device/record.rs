@@ -122,6 +122,8 @@ stored! {
         expected: Option<Expected>,
         /// The server's or the user's answer is awaited: restored or copied?
         doubtful: bool,
+        /// How many logs it has opened because its server said that it was restored.
+        afresh: u64,
         /// The newest checkpoint of this device.
         checkpoint: Option<Hash>,
         /// The device was revoked.

@@ -380,3 +380,25 @@ fn a_false_head_of_ones_own_log_asks_before_anything_is_written() {
     all_is_well(&mut world);
     assert!(has(&world, 0, &handle, b"waits for an answer"));
 }
+
+#[test]
+fn a_server_that_says_without_end_that_it_was_restored_takes_no_more_than_sixteen_logs() {
+    let (mut world, handle) = pair(12);
+    world.offline(1);
+    world.down = replies_to(1, |mut frame| {
+        if let Reply::Welcome(welcome) = &mut frame.reply {
+            welcome.afresh = true;
+        }
+        vec![frame]
+    });
+    world.edit(1, handle, b"waits for an answer");
+    world.online(1);
+    // A node waits longer after every close.
+    world.settle(24 * 60 * 60 * 1_000);
+    assert_eq!(world.alarms(1), [&Notice::RestoredOrCopied]);
+    world.down = None;
+    world.give(1, Input::Restored);
+    world.settle(10_000);
+    all_is_well(&mut world);
+    assert!(has(&world, 0, &handle, b"waits for an answer"));
+}
