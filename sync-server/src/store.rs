@@ -1,7 +1,10 @@
-//! The embedded store: one SQLite file, one table.
+//! The embedded store: one SQLite file, one table for what is small and one for what is large.
 //!
 //! All content is sealed before it comes here, so the file is plain. What is deleted is overwritten at once
 //! (`secure_delete`), and the log of changes is emptied by [`Store::scrub`].
+//!
+//! Most rows are an envelope of some hundred bytes. Of pages of 4 KiB such rows leave a tenth empty, and a row above a
+//! quarter of a page takes whole pages for the rest of it; hence larger pages, and another table for large values.
 
 mod space;
 
@@ -15,6 +18,7 @@ use hearth_protocol::hash::sha256;
 use hearth_protocol::id::AccountId;
 use hearth_relay::store::{SHARED, Visit};
 use hearth_relay::{Space, Store, StoreError};
+use rusqlite::types::{FromSql, FromSqlError, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 pub use space::Reserve;
@@ -25,7 +29,13 @@ pub const DATABASE: &str = "sync.db";
 /// "HSyn": tells the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x4853_796e;
 /// The layout of the tables.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
+/// Bytes of a page: see the [module](self).
+const PAGE_BYTES: i64 = 16_384;
+/// Pages in the log of changes before it is brought into the file: 8 MiB.
+const LOG_PAGES: i64 = 512;
+/// The largest value, in bytes, that stands in its row.
+const INLINE_BYTES: usize = 2_000;
 /// How long another process (a backup, a command of the operator) may hold the file up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a scrub waits for it.
@@ -37,6 +47,12 @@ const TABLES: &str = "
         account INTEGER NOT NULL, space INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
         PRIMARY KEY (account, space, key)
     ) WITHOUT ROWID;
+    -- Values that are too large for their row, where an integer stands for them.
+    CREATE TABLE large (number INTEGER PRIMARY KEY, value BLOB NOT NULL);
+    CREATE TRIGGER large_deleted AFTER DELETE ON rows WHEN typeof(old.value) = 'integer'
+        BEGIN DELETE FROM large WHERE number = old.value; END;
+    CREATE TRIGGER large_replaced AFTER UPDATE ON rows WHEN typeof(old.value) = 'integer'
+        BEGIN DELETE FROM large WHERE number = old.value; END;
     CREATE TABLE purges (account BLOB PRIMARY KEY) WITHOUT ROWID;
     -- Hashes of the accounts that were purged: a backup brings none of them back.
     CREATE TABLE purged (hash BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -90,7 +106,8 @@ impl SqliteStore {
             .map_err(failed)?;
         if tables == 0 {
             connection
-                .pragma_update(None, "journal_mode", "WAL")
+                .pragma_update(None, "page_size", PAGE_BYTES)
+                .and_then(|()| connection.pragma_update(None, "journal_mode", "WAL"))
                 .map_err(failed)?;
             let script = format!(
                 "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT}; {TABLES} COMMIT;"
@@ -191,8 +208,10 @@ impl SqliteStore {
 
     /// What is known of every account without looking into its rows.
     pub fn accounts(&self) -> Result<Vec<AccountSize>, StoreError> {
-        let query = "SELECT a.id, count(*) FILTER (WHERE r.space = ?2), coalesce(sum(length(r.value)), 0)
+        let query = "SELECT a.id, count(*) FILTER (WHERE r.space = ?2),
+                         coalesce(sum(length(coalesce(l.value, r.value))), 0)
                      FROM accounts a LEFT JOIN rows r ON r.account = a.number
+                     LEFT JOIN large l ON typeof(r.value) = 'integer' AND l.number = r.value
                      WHERE a.id <> ?1 GROUP BY a.number ORDER BY a.number";
         let mut statement = self.connection.prepare(query).map_err(failed)?;
         let rows = statement
@@ -357,13 +376,29 @@ impl SqliteStore {
             .query(params![number, space as u8, from])
             .map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
-            let blob = |index| row.get_ref(index)?.as_blob().map_err(rusqlite::Error::from);
-            let (key, value) = (blob(0).map_err(failed)?, blob(1).map_err(failed)?);
-            if visit(key, value) == ControlFlow::Break(()) {
+            let key = row.get_ref(0).map_err(failed)?.as_blob().map_err(damaged)?;
+            let flow = match row.get_ref(1).map_err(failed)? {
+                ValueRef::Integer(number) => visit(key, &self.large(number)?),
+                value => visit(key, value.as_blob().map_err(damaged)?),
+            };
+            if flow == ControlFlow::Break(()) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// A value that doesn't stand in its row.
+    fn large(&self, number: i64) -> Result<Vec<u8>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT value FROM large WHERE number = ?1")
+            .map_err(failed)?;
+        statement
+            .query_row([number], |row| row.get(0))
+            .optional()
+            .map_err(failed)?
+            .ok_or(StoreError::Damaged("a large value is missing"))
     }
 
     fn writable(&self) -> Result<(), StoreError> {
@@ -416,21 +451,38 @@ impl Store for SqliteStore {
             .connection
             .prepare_cached("SELECT value FROM rows WHERE account = ?1 AND space = ?2 AND key = ?3")
             .map_err(failed)?;
-        statement
-            .query_row(params![number, space as u8, key], |row| row.get(0))
-            .optional()
-            .map_err(failed)
+        let mut rows = statement
+            .query(params![number, space as u8, key])
+            .map_err(failed)?;
+        let Some(row) = rows.next().map_err(failed)? else {
+            return Ok(None);
+        };
+        match row.get_ref(0).map_err(failed)? {
+            ValueRef::Integer(number) => self.large(number).map(Some),
+            value => Ok(Some(value.as_blob().map_err(damaged)?.to_vec())),
+        }
     }
 
     fn put(&mut self, account: &AccountId, space: Space, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         self.writable()?;
         let number = self.number_or_new(account)?;
+        // An update, not `INSERT OR REPLACE`: that would delete without the trigger.
         let mut statement = self
             .connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO rows (account, space, key, value) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO rows (account, space, key, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (account, space, key) DO UPDATE SET value = excluded.value",
             )
             .map_err(failed)?;
+        let value = if value.len() > INLINE_BYTES {
+            self.connection
+                .prepare_cached("INSERT INTO large (value) VALUES (?1)")
+                .and_then(|mut statement| statement.insert([value]))
+                .map(|number| ToSqlOutput::Owned(Value::Integer(number)))
+                .map_err(|error| self.failed(error))?
+        } else {
+            ToSqlOutput::Borrowed(ValueRef::Blob(value))
+        };
         statement
             .execute(params![number, space as u8, key, value])
             .map_err(|error| self.failed(error))?;
@@ -529,15 +581,19 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     connection.busy_timeout(PATIENCE).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(32);
     connection
-        .execute_batch(
+        .execute_batch(&format!(
             "PRAGMA secure_delete = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -32768; PRAGMA trusted_schema = OFF;",
-        )
+             PRAGMA cache_size = -32768; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
+        ))
         .map_err(failed)?;
     Ok(connection)
 }
 
-fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<T, StoreError> {
+fn damaged(_: FromSqlError) -> StoreError {
+    StoreError::Damaged("a row isn't of bytes")
+}
+
+fn pragma<T: FromSql>(connection: &Connection, name: &str) -> Result<T, StoreError> {
     connection
         .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
         .map_err(failed)

@@ -78,3 +78,50 @@ fn so_it_is_within_a_group() {
         Grouped(store)
     });
 }
+
+/// What is replaced, deleted or purged leaves nothing behind, however large it is.
+#[test]
+fn large_values_go_with_their_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path(), 0).unwrap();
+    let account = AccountId([7; 32]);
+    let large = |byte: u8| vec![byte; 300_000];
+    let bytes = |store: &SqliteStore| store.accounts().unwrap().first().map_or(0, |size| size.bytes);
+    let put = |store: &mut SqliteStore, key: &[u8], value: &[u8]| {
+        store.begin().unwrap();
+        store.put(&account, Space::Items, key, value).unwrap();
+        store.commit().unwrap();
+    };
+    put(&mut store, b"a", &large(1));
+    put(&mut store, b"a", &large(2));
+    put(&mut store, b"b", &large(3));
+    assert_eq!(bytes(&store), 600_000);
+    assert_eq!(store.get(&account, Space::Items, b"a").unwrap(), Some(large(2)));
+    let mut seen = Vec::new();
+    store
+        .scan_back(&account, Space::Items, b"z", &mut |key, value| {
+            seen.push((key.to_vec(), value[0], value.len()));
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(seen, [(b"b".to_vec(), 3, 300_000), (b"a".to_vec(), 2, 300_000)]);
+    put(&mut store, b"a", b"small");
+    assert_eq!(bytes(&store), 300_005);
+    store.begin().unwrap();
+    store.delete(&account, Space::Items, b"b").unwrap();
+    store.commit().unwrap();
+    assert_eq!(bytes(&store), 5);
+    put(&mut store, b"c", &large(4));
+    store.begin().unwrap();
+    store.purge(&account).unwrap();
+    store.commit().unwrap();
+    store.scrub().unwrap();
+    let file = std::fs::read(folder.path().join(crate::store::DATABASE)).unwrap();
+    for byte in 1..=4 {
+        assert_eq!(
+            memchr::memmem::find(&file, &[byte; 64]),
+            None,
+            "{byte} is still there"
+        );
+    }
+}

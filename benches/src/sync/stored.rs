@@ -58,7 +58,8 @@ fn look(server: &Server, copy: &Path) -> Result<Found> {
         ..Found::default()
     };
     let mut spaces = copied.prepare(
-        "SELECT space, count(*), sum(length(key)), sum(length(value)) FROM rows GROUP BY space ORDER BY space",
+        "SELECT space, count(*), sum(length(key)), sum(length(coalesce(l.value, r.value))) FROM rows r
+         LEFT JOIN large l ON typeof(r.value) = 'integer' AND l.number = r.value GROUP BY space ORDER BY space",
     )?;
     let mut all = spaces.query([])?;
     while let Some(row) = all.next()? {
@@ -70,7 +71,10 @@ fn look(server: &Server, copy: &Path) -> Result<Found> {
             .by_space
             .push((space, rows as u64, keys as u64, values as u64));
     }
-    let mut items = copied.prepare("SELECT value FROM rows WHERE space = ?1")?;
+    let mut items = copied.prepare(
+        "SELECT coalesce(l.value, r.value) FROM rows r
+         LEFT JOIN large l ON typeof(r.value) = 'integer' AND l.number = r.value WHERE space = ?1",
+    )?;
     let mut all = items.query([ITEMS])?;
     while let Some(row) = all.next()? {
         let value = row.get_ref(0)?.as_blob()?;
