@@ -148,7 +148,10 @@ fn doctor(status: &SyncStatus, output: &Output) -> Result<(), Failure> {
             parts.push("shut out".to_owned());
         } else {
             parts.push(device.last_seen_ms.map_or_else(
-                || "hasn't vouched for its state yet".to_owned(),
+                || {
+                    "hasn't vouched for its state yet; if its pairing was cut short, shut it out with `hearth devices revoke`"
+                        .to_owned()
+                },
                 |at| format!("last seen {}", text::ago(at, now)),
             ));
             if let Some(at) = device.last_verified_ms {
