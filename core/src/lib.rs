@@ -21,4 +21,5 @@ mod title;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use hearth_protocol::certificate;
+pub use hearth_sync::pairing::qr;
 pub use options::{EngineOptions, Unlock};

@@ -9,11 +9,12 @@ use hearth_tests::hearth::Profile;
 use hearth_tests::sync_server::{Dialogue, SyncServer, agree};
 
 fn pair_by_scan(old: &Profile, new: &Profile, address: &str) {
-    let mut joining = Dialogue::start(
-        new,
-        &["devices", "pair", "--server", address, "--name", "scanned"],
-    );
+    let image = new.scratch().join("code.png");
+    let mut pair = vec!["devices", "pair", "--server", address, "--name", "scanned"];
+    pair.extend(["--image", image.to_str().unwrap()]);
+    let mut joining = Dialogue::start(new, &pair);
     let code = joining.event("code");
+    assert!(code["svg"].as_str().unwrap().starts_with("<svg "), "{code}");
     let text = code["scan"].as_str().unwrap().to_owned();
     assert!(text.starts_with("HEARTH:"), "{text}");
     let drawn = code["qr"].as_str().unwrap();
@@ -26,7 +27,12 @@ fn pair_by_scan(old: &Profile, new: &Profile, address: &str) {
         (columns / 2 - 1..=columns / 2 + 1).contains(&rows),
         "{rows} × {columns}:\n{drawn}"
     );
+    let drawn = eventually("the image is written", || {
+        std::fs::read(&image).ok().filter(|bytes| !bytes.is_empty())
+    });
+    assert!(drawn.starts_with(b"\x89PNG"));
     let status = agree(Dialogue::start(old, &["devices", "approve", &text]), joining);
+    assert!(!image.exists(), "the code is of no use any more");
     assert_eq!(status["devices"].as_array().unwrap().len(), 2, "{status}");
 }
 

@@ -292,6 +292,8 @@ pub enum PairEvent {
         scan: String,
         /// The same as a QR code of half blocks, for a terminal that is light on dark.
         qr: String,
+        /// The same as an SVG image, one unit a module.
+        svg: String,
         /// When it ends; milliseconds since 1970-01-01 UTC.
         expires_at_ms: i64,
     },

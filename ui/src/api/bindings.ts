@@ -2089,6 +2089,10 @@ scan: string,
  */
 qr: string, 
 /**
+ * The same as an SVG image, one unit a module.
+ */
+svg: string, 
+/**
  * When it ends; milliseconds since 1970-01-01 UTC.
  */
 expires_at_ms: number, } | { "type": "compare", 

@@ -69,6 +69,9 @@ pub(crate) enum Devices {
         /// What this device is called; the machine's name otherwise
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Write the QR code to an image as well, PNG or SVG by its ending; it is removed at the end
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
     },
     /// Let the device in that shows this code
     Approve {

@@ -1,12 +1,17 @@
 //! `hearth devices`: letting devices in, and shutting them out.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
 use hearth_api::methods::Empty;
 use hearth_api::methods::sync::{
     AnswerPairing, Approve, ApproveParams, ListDevices, Pair, RenameDevice, RenameDeviceParams, RevokeDevice,
     RevokeDeviceParams, RotateKeys,
 };
 use hearth_api::types::{DeviceInfo, PairAnswer, PairEvent, PairParams};
-use hearth_api::{Call, Client, Method, Update};
+use hearth_api::{Call, Client, ErrorCode, Method, Update};
+use hearth_core::qr::Qr;
 use tokio::task::JoinHandle;
 
 use super::sync::say_state;
@@ -16,6 +21,9 @@ use crate::connect::{Profile, Want};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::text;
+
+/// The side of a module in an image, pixels.
+const PIXELS: usize = 8;
 
 pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Result<(), Failure> {
     let want = if matches!(args, Args::Pair { .. } | Args::Approve { .. }) {
@@ -38,9 +46,10 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             }
             list(&listed.devices, output)
         }
-        Args::Pair { server, name } => {
+        Args::Pair { server, name, image } => {
             let params = PairParams { server, name };
-            let status = follow(client, client.stream::<Pair>(params), output).await?;
+            let image = image.map(Image::new).transpose()?;
+            let status = follow(client, client.stream::<Pair>(params), image, output).await?;
             if output.json {
                 return output.value(&status);
             }
@@ -54,7 +63,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             };
             output.aside("Waiting for the device that shows this code. Ctrl-C ends it.");
             let params = ApproveParams { code };
-            let device = follow(client, client.stream::<Approve>(params), output).await?;
+            let device = follow(client, client.stream::<Approve>(params), None, output).await?;
             if output.json {
                 return output.value(&device);
             }
@@ -98,6 +107,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
 async fn follow<M: Method<Event = PairEvent>>(
     client: &Client,
     mut call: Call<M>,
+    image: Option<Image>,
     output: &Output,
 ) -> Result<M::Output, Failure> {
     let mut asking: Option<(bool, JoinHandle<Result<String, Failure>>)> = None;
@@ -128,6 +138,13 @@ async fn follow<M: Method<Event = PairEvent>>(
                 if output.json {
                     output.value(&event)?;
                 }
+                if let (PairEvent::Code { scan, .. }, Some(image)) = (&event, &image) {
+                    image.draw(scan)?;
+                    output.note(&format!(
+                        "The QR code is in {}, until this ends.",
+                        image.path.display()
+                    ));
+                }
                 if let PairEvent::Compare { digits: shown } = &event {
                     digits = Some(shown.clone());
                 }
@@ -139,6 +156,52 @@ async fn follow<M: Method<Event = PairEvent>>(
             None => return Err(Failure::Interrupted),
         }
     }
+}
+
+/// A file with the QR code, there as long as this value.
+struct Image {
+    path: PathBuf,
+    file: File,
+}
+
+impl Image {
+    /// Makes an empty file that was not there before and that nobody else may read: who sees the code could come first.
+    fn new(path: PathBuf) -> Result<Self, Failure> {
+        if !is(&path, "png") && !is(&path, "svg") {
+            return Err(Failure::usage("The image is a PNG or an SVG file.")
+                .hint("Name it so: --image code.png, or --image code.svg."));
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options
+            .open(&path)
+            .map_err(|error| Failure::file(&path, &error))?;
+        Ok(Self { path, file })
+    }
+
+    fn draw(&self, text: &str) -> Result<(), Failure> {
+        let drawn = Qr::new(text).map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
+        let bytes = if is(&self.path, "png") {
+            drawn.png(PIXELS)
+        } else {
+            drawn.svg().into_bytes()
+        };
+        let written = (&self.file).write_all(&bytes);
+        written.map_err(|error| Failure::file(&self.path, &error))
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn is(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case(ending))
 }
 
 /// Shows an event; says whether something is to be asked: a code (true), or yes or no (false).

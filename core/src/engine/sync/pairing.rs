@@ -482,11 +482,12 @@ async fn tell_code(events: &mpsc::Sender<PairEvent>, typed: &Code, scan: &Code, 
         return Err(internal("two codes"));
     };
     let scan = scan.to_text();
-    let qr = Qr::new(&scan).map_err(internal)?.terminal(Paint::DarkBackground);
+    let drawn = Qr::new(&scan).map_err(internal)?;
     let event = PairEvent::Code {
         typed: typed.to_string(),
         scan,
-        qr,
+        qr: drawn.terminal(Paint::DarkBackground),
+        svg: drawn.svg(),
         expires_at_ms: now_ms.saturating_add_unsigned(PAIRING_TTL_MS),
     };
     events.send(event).await.map_err(|_| EngineError::Cancelled)
