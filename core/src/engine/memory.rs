@@ -63,6 +63,7 @@ pub(super) use commands::{ANSWERED_BY, Command, Remembering, command};
 pub(crate) use erase::follows;
 pub(super) use idle::{Idle, run as run_idle};
 use keep::{Judged, Kept, NewFact, Vector};
+pub(in crate::engine) use merged::JOB as COMPARE;
 #[cfg(test)]
 pub(crate) use merged::settle;
 pub use transfer::MemoryFormat;

@@ -226,6 +226,10 @@ impl Engine {
         let now_ms = self.now_ms();
         let mend = move |store: &mut Store| after_a_jump_of_the_clock(store, now_ms);
         self.inner.chats.store().run(mend).await?;
+        if let Err(error) = self.compare_arrived().await {
+            tracing::warn!(code = error.code(), "what arrived can't be compared");
+            worked.failed += 1;
+        }
         let mut embeds = true;
         loop {
             check(token)?;

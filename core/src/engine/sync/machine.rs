@@ -21,7 +21,7 @@ use hearth_sync::device::{
 };
 use hearth_sync::document::DocumentError;
 
-use super::super::memory::follows;
+use super::super::memory::{COMPARE, follows};
 use super::findings;
 use crate::documents::{Arrived, DocumentsError, Incoming, Snapshot, publications, snapshot, united};
 use crate::error::EngineError;
@@ -490,6 +490,8 @@ impl Machine {
         if batch == SyncBatch::default() {
             return Ok(());
         }
+        // What the account had before this device came is a history, not news.
+        batch.job_of_new = self.joined.then_some(COMPARE);
         let mut report = store.sync_write(&batch, now_ms)?;
         let done = std::mem::take(&mut report.erasures);
         if report.log_in_use && !self.unsettled {

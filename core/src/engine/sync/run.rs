@@ -196,6 +196,9 @@ impl Worker {
         let mut done = None;
         // What was cut short goes on.
         self.input(Input::Tick).await;
+        if let Some(engine) = self.engine() {
+            engine.compare().await;
+        }
         loop {
             let due = self.due();
             let happened = {
@@ -500,8 +503,7 @@ impl Worker {
             self.wake_at_ms = Some(self.wake_at_ms.map_or(at, |other| other.min(at)));
         }
         if let Some(engine) = self.engine() {
-            let joined = self.machine.as_ref().is_some_and(|machine| machine.joined);
-            engine.after_sync(effects.reports, joined).await;
+            engine.after_sync(effects.reports).await;
         }
         if effects
             .notices
@@ -705,15 +707,21 @@ fn unreachable(error: &NetError) -> String {
 }
 
 impl Engine {
+    async fn compare(&self) {
+        if let Err(error) = self.compare_arrived().await {
+            tracing::warn!(code = error.code(), "what arrived can't be compared");
+        }
+    }
+
     /// What follows in the engine from what other devices have written and erased.
-    async fn after_sync(&self, reports: Vec<SyncReport>, joined: bool) {
+    async fn after_sync(&self, reports: Vec<SyncReport>) {
         let (mut memories, mut chats, mut settings, mut erased) = (0, 0, false, false);
-        let mut fresh = Vec::new();
+        let mut fresh = false;
         for report in reports {
             memories += report.new_memories.len() + report.changed_memories.len();
             chats += report.changed_chats.len();
             settings |= !report.settings.is_empty();
-            fresh.extend(report.new_memories);
+            fresh |= !report.new_memories.is_empty();
             for done in report.erasures {
                 erased = true;
                 let Some(receipt) = done.receipt else { continue };
@@ -721,11 +729,8 @@ impl Engine {
                 chats += receipt.chats.len() + receipt.turns.len();
             }
         }
-        if joined
-            && !fresh.is_empty()
-            && let Err(error) = self.compare_arrived(fresh).await
-        {
-            tracing::warn!(code = error.code(), "what arrived can't be compared");
+        if fresh {
+            self.compare().await;
         }
         if settings {
             self.reload_settings().await;

@@ -6,6 +6,7 @@ use super::{SyncContent, SyncDocument, SyncItem, apply, capture, erase, journal}
 use crate::erasure::{ErasePlan, EraseReceipt, note_unsettled};
 use crate::error::StoreError;
 use crate::id::{ChatId, MemoryId};
+use crate::jobs::{NewJob, enqueue};
 use crate::store::Store;
 
 /// A record of the device machine's journal.
@@ -71,6 +72,9 @@ pub struct SyncBatch {
     pub clear: Vec<i64>,
     /// Erasures of this device's that the machine has taken over ([`Store::outgoing_erasures`]).
     pub ordered: Vec<Handle>,
+    /// A job of this kind is put into the queue for every memory that wasn't here before, with its id (32 hexadecimal digits)
+    /// as the key: what is to be done about it is done, whatever ends the program first.
+    pub job_of_new: Option<&'static str>,
 }
 
 /// An erasure that was carried out.
@@ -181,6 +185,17 @@ impl Store {
             capture::touch(&transaction, item)?;
         }
         capture::clear(&transaction, &batch.clear)?;
+        if let Some(kind) = batch.job_of_new {
+            for memory in &report.new_memories {
+                let job = NewJob {
+                    kind: kind.to_owned(),
+                    key: memory.to_string(),
+                    payload: serde_json::Value::Null,
+                    not_before_ms: now_ms,
+                };
+                enqueue(&transaction, &job)?;
+            }
+        }
         for handle in &batch.ordered {
             transaction
                 .prepare_cached("DELETE FROM sync_outgoing_erasure WHERE handle = ?1")?
