@@ -12,6 +12,7 @@
 //! journal. What came too early is held up to [`MAX_HELD_BYTES`]; beyond that it is dropped and asked for again. At most
 //! [`MAX_UNCONFIRMED_BYTES`] are sent before the server has confirmed them.
 
+mod aside;
 mod certificate;
 mod control;
 mod disk;
@@ -415,6 +416,7 @@ pub enum DeviceError {
 }
 
 /// A device of an account.
+#[allow(clippy::struct_excessive_bools)] // Facts that don't depend on each other.
 pub struct Device {
     keys: Keychain,
     signer: SigningKey,
@@ -432,9 +434,9 @@ pub struct Device {
     lost_keys: BTreeSet<DeviceId>,
     /// The number of this device's own acknowledgement of an epoch whose key was lost with a backup; 0: none.
     lost_ack: u64,
-    /// To whom the running epoch was granted by anybody, and to which key.
     /// Hash of the wraps that are on disk.
     wraps: Option<Hash>,
+    /// To whom the running epoch was granted by anybody, and to which key.
     granted: BTreeMap<DeviceId, hearth_protocol::id::AgreementKey>,
     /// What waits to be sealed, by number, with handle and size.
     outbox: BTreeMap<u64, (Handle, usize)>,
@@ -456,6 +458,10 @@ pub struct Device {
     asked_needs: BTreeSet<Handle>,
     /// The running epoch is wrapped to an agreement key that isn't here any more.
     keys_stale: bool,
+    /// Envelopes of devices that were shut out may lie aside,
+    aside: bool,
+    /// and something has come since they were last tried.
+    aside_stale: bool,
     /// Nothing was done since the load.
     fresh: bool,
     /// The phrase in force and the one that is to replace it.

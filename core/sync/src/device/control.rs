@@ -189,9 +189,14 @@ impl Turn<'_> {
                 };
                 let gone = !self.d.account.accepts_item(&device, &log, seq);
                 if gone || self.d.account.is_void(&log, seq, body.fields.generation) {
-                    self.drop_body(&log, seq, &body.fields.handle)?;
-                    if device == self.d.me {
-                        self.need(&body.fields.handle, self.now);
+                    let handle = body.fields.handle;
+                    let lived = self.disk.has(space::LIVE, &live_key(&handle, &log, seq))?;
+                    self.drop_body(&log, seq, &handle)?;
+                    // A member writes again what is its own. What somebody who is out wrote, and is in the document here,
+                    // is written by whoever has it: else devices that had it and those that hadn't would differ for ever.
+                    let nobody_elses = self.d.account.member(&device).is_none() && lived;
+                    if device == self.d.me || nobody_elses {
+                        self.need(&handle, self.now);
                     }
                 }
             }

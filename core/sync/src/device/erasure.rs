@@ -274,7 +274,7 @@ impl Turn<'_> {
             let signed = self.d.signer.sign_statement(&account, erase);
             self.take_erasure(signed, false)?;
         }
-        Ok(())
+        self.sweep_waiting()
     }
 
     /// An erasure that is genuine: noted, what the machine has of it forgotten, the rest put out to be erased.
@@ -308,7 +308,7 @@ impl Turn<'_> {
                 known.acks.insert(ack.statement.device);
             }
         }
-        self.sweep_waiting(&handles.iter().copied().collect())?;
+        self.sweep.extend(&handles);
         let mine = self
             .d
             .logs
@@ -369,8 +369,13 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Bodies that wait for something have no place in the live set yet.
-    fn sweep_waiting(&mut self, handles: &BTreeSet<Handle>) -> Result<(), DeviceError> {
+    /// Deletes bodies of what was just erased that wait for something: they have no place in the live set yet. Once for all
+    /// erasures that came together, as every waiting body is looked at.
+    fn sweep_waiting(&mut self) -> Result<(), DeviceError> {
+        let handles = std::mem::take(&mut self.sweep);
+        if handles.is_empty() {
+            return Ok(());
+        }
         let waiting: Vec<(LogId, u64, u64)> = self
             .d
             .logs
@@ -387,7 +392,7 @@ impl Turn<'_> {
                 }
             }
         }
-        Ok(())
+        self.sweep_aside(&handles)
     }
 
     /// After a load: what was begun and isn't confirmed is put out again.
@@ -430,6 +435,7 @@ impl Turn<'_> {
             record.journal = Some(journal);
             self.disk.put(space::ERASE, &id.0, &record);
             self.d.erased.finish(id);
+            self.d.aside_stale = true;
             let account = self.account();
             let ack = EraseAck {
                 erase: *id,
@@ -477,6 +483,7 @@ impl Turn<'_> {
                 self.take_erasure(erase.clone(), true)?;
             }
         }
+        self.sweep_waiting()?;
         if whole {
             self.remember_server(|record| record.cursor = record.cursor.max(part.cursor))?;
         }

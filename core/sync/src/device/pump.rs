@@ -60,6 +60,7 @@ impl Turn<'_> {
             self.fetch_missing()?;
             self.apply_all()?;
             self.reach_target()?;
+            self.set_aside()?;
             self.ask_confirmations();
             self.upload()?;
             self.say_applied_live()?;

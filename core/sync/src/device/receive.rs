@@ -239,25 +239,24 @@ impl Turn<'_> {
         }
     }
 
-    fn apply_next(&mut self, log: &LogId) -> Result<bool, DeviceError> {
+    /// The place of the item that is to be applied next, if one is stored.
+    pub(super) fn next_item(&self, log: &LogId) -> Result<Option<(u64, Place)>, DeviceError> {
         let Some(state) = self.d.logs.get(log) else {
-            return Ok(false);
+            return Ok(None);
         };
         if state.applied.seq >= state.stored.seq {
-            return Ok(false);
+            return Ok(None);
         }
-        let (seq, previous) = (state.applied.seq + 1, state.applied.link);
+        let seq = state.applied.seq + 1;
         let place: Place = self
             .disk
             .get(space::PLACE, &place_key(log, seq))?
             .ok_or(DeviceError::Missing(space::PLACE))?;
-        let verdict = match self.body(log, seq)? {
-            Some(sealed) => self.apply(log, seq, &previous, sealed)?,
-            None => Verdict::Done,
-        };
-        if let Verdict::Waits = verdict {
-            return Ok(false);
-        }
+        Ok(Some((seq, place)))
+    }
+
+    /// Everything of a log up to this item is applied.
+    pub(super) fn advance(&mut self, log: &LogId, seq: u64, place: &Place) {
         if let Some(state) = self.d.logs.get_mut(log) {
             state.applied = Head {
                 seq,
@@ -265,7 +264,36 @@ impl Turn<'_> {
             };
         }
         self.put_log(log);
-        Ok(true)
+        self.d.aside_stale = true;
+    }
+
+    pub(super) fn apply_next(&mut self, log: &LogId) -> Result<bool, DeviceError> {
+        let Some((seq, place)) = self.next_item(log)? else {
+            return Ok(false);
+        };
+        let Some(previous) = self.d.logs.get(log).map(|state| state.applied.link) else {
+            return Ok(false);
+        };
+        let done = match self.body(log, seq)? {
+            Some(sealed) => self.is_applied_now(log, seq, &previous, sealed)?,
+            None => true,
+        };
+        if done {
+            self.advance(log, seq, &place);
+        }
+        Ok(done)
+    }
+
+    /// Applies an envelope, unless it lacks something.
+    pub(super) fn is_applied_now(
+        &mut self,
+        log: &LogId,
+        seq: u64,
+        previous: &Link,
+        sealed: Sealed,
+    ) -> Result<bool, DeviceError> {
+        let verdict = self.apply(log, seq, previous, sealed)?;
+        Ok(matches!(verdict, Verdict::Done))
     }
 
     /// Whether every erasure that an envelope names is done here.
@@ -378,7 +406,7 @@ impl Turn<'_> {
     }
 
     /// The key of an envelope: known, or brought in by it under an epoch whose key is here.
-    fn key_for(&mut self, envelope: &Envelope) -> Result<Option<Secret>, DeviceError> {
+    pub(super) fn key_for(&mut self, envelope: &Envelope) -> Result<Option<Secret>, DeviceError> {
         let fields = &envelope.sealed.fields;
         if let Some(key) = self.document_key(&fields.handle, fields.generation, fields.key)? {
             return Ok(Some(key));

@@ -58,6 +58,9 @@ pub mod space {
     /// Handle, generation and key reference → nothing: a key that this device writes with, because it made it, or because a
     /// member of its generation did.
     pub const WRITES: u8 = 22;
+    /// Log and number → nothing: an envelope of somebody who was shut out that lacks what it names. It isn't applied; its
+    /// body stays.
+    pub const ASIDE: u8 = 23;
 }
 
 /// A struct of the journal: its fields, one after the other.

@@ -395,6 +395,7 @@ impl Turn<'_> {
             let record = record_key(&handle, generation, reference);
             if !self.disk.has(space::KEY, &record)? {
                 self.disk.put(space::KEY, &record, key.expose());
+                self.d.aside_stale = true;
             }
         }
         whole &= self.entries(shard.index)?.len() == entries.len();

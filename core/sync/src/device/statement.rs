@@ -494,6 +494,7 @@ impl Turn<'_> {
                 self.notice(Notice::Proof(Proof::SplitView { device, log: *log }));
             }
         }
+        self.try_aside()?;
         // An erasure that is under way has left the live set, and isn't in the erased set yet.
         let equal = !self.is_erasing()
             && theirs.vector == self.applied_vector()?
@@ -570,6 +571,7 @@ impl Turn<'_> {
         if !self.all_applied() || self.has_unconfirmed() || self.is_erasing() {
             return Ok(());
         }
+        self.try_aside()?;
         self.d.state.heartbeat += 1;
         self.d.state.heartbeat_at = self.now;
         let heartbeat = Heartbeat {
@@ -601,6 +603,7 @@ impl Turn<'_> {
         if self.has_unconfirmed() || self.is_erasing() {
             return Ok(());
         }
+        self.try_aside()?;
         let checkpoint = Checkpoint {
             device: self.d.me,
             frontier: self.applied_vector()?,

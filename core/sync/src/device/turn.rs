@@ -36,6 +36,8 @@ pub(super) struct Turn<'a> {
     /// What is said to the face.
     pub(super) asides: Vec<Output>,
     pub(super) keychain: bool,
+    /// Handles that were erased in this step, and whose bodies may still wait for something.
+    pub(super) sweep: BTreeSet<Handle>,
     /// The connection is closed after what is sent, with this code.
     pub(super) ends: bool,
     close: Option<ErrorCode>,
@@ -68,6 +70,7 @@ impl<'a> Turn<'a> {
             sends: Vec::new(),
             asides: Vec::new(),
             keychain: false,
+            sweep: BTreeSet::new(),
             ends: false,
             close: None,
             wake: None,
@@ -269,6 +272,8 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         peers: BTreeMap::new(),
         asked_needs: BTreeSet::new(),
         keys_stale: false,
+        aside: false,
+        aside_stale: false,
         fresh: true,
         phrase: None,
         session: None,
@@ -314,6 +319,7 @@ pub(super) fn load(journal: &dyn Journal, keys: Keychain) -> Result<Device, Devi
     super::erasure::load(&mut device, &disk)?;
     super::statement::load(&mut device, &disk)?;
     super::registry::load(&mut device, &disk)?;
+    super::aside::load(&mut device, &disk)?;
     // A keychain that is further than the journal: the database is from a backup.
     if let Some(log) = device.state.log.and_then(|log| device.logs.get(&log)) {
         let ahead = device.keys.seq > log.stored.seq
