@@ -116,7 +116,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// What is left of an envelope, with the proof that it was there.
+    /// What is left of an envelope, with the proof that it was there, and that all before it was.
     #[derive(Copy)]
     pub struct SignedHole {
         /// The envelope's header hash.
@@ -199,7 +199,8 @@ impl Envelope {
         log_key: &VerifyKey,
     ) -> Result<Hash, BadSignature> {
         let header_hash = self.header_hash(account, previous);
-        let id = position_id(account, &self.log, self.seq, &header_hash);
+        let link = next_link(previous, &header_hash);
+        let id = position_id(account, &self.log, self.seq, &link);
         verify(log_key, &id, &self.sealed.signature)?;
         Ok(header_hash)
     }
@@ -221,11 +222,12 @@ pub fn header_hash(associated_data: &[u8], ciphertext: &[u8]) -> Hash {
     sha256(&bytes)
 }
 
-/// What an envelope's signature is over: it holds for a hole too, and names the place.
-pub fn position_id(account: &AccountId, log: &LogId, seq: u64, header_hash: &Hash) -> Hash {
+/// What an envelope's signature is over: its place, and the link at it. So it holds for a hole too, and for everything
+/// that stands before it in the log.
+pub fn position_id(account: &AccountId, log: &LogId, seq: u64, link: &Link) -> Hash {
     hash(
         label::POSITION,
-        &[&account.0, &log.0, &seq.to_be_bytes(), &header_hash.0],
+        &[&account.0, &log.0, &seq.to_be_bytes(), &link.0],
     )
 }
 

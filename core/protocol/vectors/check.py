@@ -300,7 +300,8 @@ def wire():
     data = ctx("envelope") + account + link + header
     ciphertext = b"\x25" * 80
     header_hash = sha256(data + sha256(ciphertext))
-    position = H("position", account, log, be64(1), header_hash)
+    link = H("link", link, header_hash)
+    position = H("position", account, log, be64(1), link)
     signature = signed(one, position)
     yield "envelope 1: header", header
     yield "envelope 1: associated data", data
@@ -309,7 +310,6 @@ def wire():
     yield "envelope 1: position id", position
     sealed = fields + blob(ciphertext) + signature
     yield "envelope 1", b"\1" + log + number(1) + sealed
-    link = H("link", link, header_hash)
     yield "link 1", link
     yield "batch", b"\1\1" + log + number(1) + listed([b"\1" + sealed, b"\2" + b"\x26" * 32])
 
@@ -408,10 +408,11 @@ def seal_lines(committed):
     data = ctx("envelope") + account + previous + header
     ciphertext = seal(kdf(document, salt, ctx("envelope key") + sha256(data)), data, pad(b"content"))
     header_hash = sha256(data + sha256(ciphertext))
-    signature = signed(seed, H("position", account, log, be64(9), header_hash))
+    link = H("link", previous, header_hash)
+    signature = signed(seed, H("position", account, log, be64(9), link))
     yield "envelope", header + blob(ciphertext) + signature
     yield "envelope: header hash", header_hash
-    yield "envelope: link", H("link", previous, header_hash)
+    yield "envelope: link", link
 
     pieces = random_pieces()
     shard_key, salt = next(pieces), next(pieces)[:16]

@@ -1,9 +1,10 @@
 //! Items at rest: envelopes and holes of a log, and how runs are made of them.
 //!
 //! A living envelope is kept with the link before it, so that its header hash can be computed and it can be sent out of
-//! its chain. A hole is its header hash. One that came signed, or was an envelope, keeps its signature and the link after
-//! it: a run has to end with something signed. Of more than 4,095 items in a row one is signed: a batch ends with one, and
-//! what is signed stays so.
+//! its chain. A hole is its header hash. A signature stands for all before it, and a run has to end with one: so a hole
+//! that came signed keeps its signature and the link after it, and of envelopes that become holes one in
+//! [`MARK_EVERY`] does. Of more than 4,095 items in a row one is signed: a batch ends with one, and a signature goes only
+//! where there is another one shortly before it and one shortly behind.
 
 use std::ops::ControlFlow;
 
@@ -18,6 +19,9 @@ use crate::store::{Space, Store, StoreError};
 
 /// After so many items, a run is ended at the next that is signed.
 const RUN_ITEMS: usize = MAX_BATCH_ITEMS - 128;
+
+/// A hole at a multiple of this keeps its signature; between two of them that have one, others don't.
+const MARK_EVERY: u64 = 64;
 
 /// A hole with its signature and the link after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,6 +316,25 @@ impl Log<'_> {
         rows.put(self.account, Space::Items, &item_key(self.row.number, seq), &row)
     }
 
+    /// Whether an item stands between two multiples of [`MARK_EVERY`] that are signed. Where holes came unsigned it may be
+    /// the only thing signed for thousands of items, and the last item has nothing behind it.
+    fn has_marks_around<S: Store>(&self, rows: &Rows<S>, seq: u64) -> Result<bool, StoreError> {
+        let before = seq - seq % MARK_EVERY;
+        Ok(before != seq
+            && (before <= self.row.folded.seq || self.is_signed(rows, before)?)
+            && self.is_signed(rows, before + MARK_EVERY)?)
+    }
+
+    fn is_signed<S: Store>(&self, rows: &Rows<S>, seq: u64) -> Result<bool, StoreError> {
+        let at = item_key(self.row.number, seq);
+        let mut signed = false;
+        rows.scan(self.account, Space::Items, &at, &mut |key, value| {
+            signed = key == at && value.first() != Some(&2);
+            ControlFlow::Break(())
+        })?;
+        Ok(signed)
+    }
+
     /// Turns a living item into a hole, and gives the bytes that its body took: `None` if it is none.
     pub(crate) fn dig<S: Store>(&self, rows: &mut Rows<S>, seq: u64) -> Result<Option<u64>, StoreError> {
         let key = item_key(self.row.number, seq);
@@ -330,8 +353,8 @@ impl Log<'_> {
         if seq <= self.row.folded.seq {
             rows.delete(self.account, Space::Items, &key)?;
         } else {
-            // It may be the only thing signed for thousands of items, and a run has to end with one.
-            self.put_hole(rows, seq, header_hash, Some(signature), link)?;
+            let marks = self.has_marks_around(rows, seq)?;
+            self.put_hole(rows, seq, header_hash, (!marks).then_some(signature), link)?;
         }
         rows.delete(
             self.account,

@@ -4,10 +4,11 @@ mod padding;
 
 use hearth_protocol::codec::TooLarge;
 use hearth_protocol::envelope::{
-    Envelope, Fields, Header, HeaderVersion, Kind, NewKey, Sealed, associated_data, header_hash, position_id,
+    Envelope, Fields, Header, HeaderVersion, Kind, NewKey, Sealed, associated_data, header_hash, next_link,
+    position_id,
 };
-use hearth_protocol::hash::{BadSignature, context, key_ref, label, sha256};
-use hearth_protocol::id::{AccountId, Handle, Hash, KeyRef, Link, LogId, Salt, Signature, VerifyKey};
+use hearth_protocol::hash::{BadSignature, context, key_ref, label, sha256, verify};
+use hearth_protocol::id::{AccountId, Handle, Hash, KeyRef, Link, LogId, Salt, VerifyKey};
 use hearth_protocol::vector::FewPositions;
 
 pub(crate) use padding::{pad, unpad};
@@ -114,7 +115,8 @@ pub fn seal(
         pad(draft.content),
     );
     let header_hash = header_hash(&data, &ciphertext);
-    let signature = signer.sign(&position_id(draft.account, &draft.log, draft.seq, &header_hash));
+    let link = next_link(draft.previous, &header_hash);
+    let signature = signer.sign(&position_id(draft.account, &draft.log, draft.seq, &link));
     let sealed = Sealed {
         fields: header.fields,
         ciphertext: ciphertext.try_into()?,
@@ -142,13 +144,9 @@ pub fn open(
     let fields = &envelope.sealed.fields;
     let data = associated_data(account, previous, &envelope.header());
     let header_hash = header_hash(&data, &envelope.sealed.ciphertext);
-    check(
-        account,
-        envelope,
-        &header_hash,
-        log_key,
-        &envelope.sealed.signature,
-    )?;
+    let link = next_link(previous, &header_hash);
+    let id = position_id(account, &envelope.log, envelope.seq, &link);
+    verify(log_key, &id, &envelope.sealed.signature)?;
     if key_ref(account, &fields.handle, fields.generation, key.expose()) != fields.key {
         return Err(OpenError::OtherKey);
     }
@@ -159,17 +157,6 @@ pub fn open(
         &envelope.sealed.ciphertext,
     )?;
     Ok((header_hash, unpad(body).ok_or(OpenError::Padding)?))
-}
-
-fn check(
-    account: &AccountId,
-    envelope: &Envelope,
-    header_hash: &Hash,
-    log_key: &VerifyKey,
-    signature: &Signature,
-) -> Result<(), BadSignature> {
-    let id = position_id(account, &envelope.log, envelope.seq, header_hash);
-    hearth_protocol::hash::verify(log_key, &id, signature)
 }
 
 /// The document key that an envelope brings in; `epoch` is the key of the epoch that it names. Check the signature first.

@@ -306,11 +306,9 @@ impl Device {
             sealed,
         };
         let hash = envelope.header_hash(&self.account, &self.head.link);
-        envelope.sealed.signature = sign(self.seed, &position_id(&self.account, &self.log, seq, &hash));
-        self.head = Head {
-            seq,
-            link: next_link(&self.head.link, &hash),
-        };
+        let link = next_link(&self.head.link, &hash);
+        envelope.sealed.signature = sign(self.seed, &position_id(&self.account, &self.log, seq, &link));
+        self.head = Head { seq, link };
         let items = vec![Item::Envelope(envelope.sealed)].try_into().unwrap();
         Batch::Run(Run {
             version: HeaderVersion::V1,

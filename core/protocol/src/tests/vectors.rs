@@ -46,7 +46,8 @@ fn envelope(account: &AccountId, log: LogId, previous: &Link, seq: u64) -> Envel
         },
     };
     let header_hash = envelope.header_hash(account, previous);
-    envelope.sealed.signature = sign(1, &position_id(account, &log, seq, &header_hash));
+    let link = next_link(previous, &header_hash);
+    envelope.sealed.signature = sign(1, &position_id(account, &log, seq, &link));
     envelope
 }
 
@@ -90,7 +91,7 @@ fn computed() -> String {
     add("envelope 1: header hash", hex(header_hash));
     add(
         "envelope 1: position id",
-        hex(position_id(&account, &log, 1, &header_hash)),
+        hex(position_id(&account, &log, 1, &link)),
     );
     add("envelope 1", hex(envelope.encode()));
     add("link 1", hex(link));

@@ -217,7 +217,8 @@ impl<S: Store> Relay<S> {
                     (envelope.header_hash(account, &link), sealed.signature)
                 }
             };
-            if verify(&key, &position_id(account, &log, seq, &header_hash), &signature).is_err() {
+            let after = next_link(&link, &header_hash);
+            if verify(&key, &position_id(account, &log, seq, &after), &signature).is_err() {
                 taken.stopped = Some(ErrorCode::BadSignature);
                 break;
             }
@@ -228,7 +229,6 @@ impl<S: Store> Relay<S> {
                 id: &log,
                 row: &row,
             };
-            let after = next_link(&link, &header_hash);
             let refused = match &item {
                 Item::Envelope(sealed) => self.judge(loaded, &log, seq, sealed, &mut judge)?,
                 _ => None,
@@ -374,7 +374,7 @@ impl<S: Store> Relay<S> {
         if place.header_hash(seq, stored) != header_hash {
             return Ok(Refilled::Contradicts);
         }
-        let signed = position_id(account, place.id, seq, &header_hash);
+        let signed = position_id(account, place.id, seq, &next_link(&previous, &header_hash));
         if living || verify(key, &signed, &sealed.signature).is_err() {
             return Ok(Refilled::Not);
         }

@@ -70,6 +70,33 @@ fn a_log_of_holes_is_sent_after_an_erasure_too() {
 }
 
 #[test]
+fn of_holes_one_in_64_keeps_its_signature_and_the_last() {
+    let (mut world, mut one, a, two, b) = two_with(|_| {});
+    for _ in 0..200 {
+        let batch = one.change(1, b"body");
+        world.batch(a, &batch);
+    }
+    world.close(b);
+    let erase = one.erase(&[1]);
+    world.accept(a, push_erase(erase)).unwrap();
+    let mut two = two;
+    two.erased = one.erased.clone();
+    let b = world.connect(2);
+    let (_, _) = world.hello(b, &mut two);
+    let got = world.ask(b, Request::Vector(VersionVector::default()));
+    let items = items(&got);
+    assert_eq!(items.len(), 200);
+    let signed: Vec<u64> = items
+        .iter()
+        .filter(|(_, _, item)| matches!(item, Item::SignedHole(_)))
+        .map(|(_, seq, _)| *seq)
+        .collect();
+    // Behind 192 there is no mark yet when they go.
+    assert_eq!(signed[..3], [64, 128, 192]);
+    assert_eq!(signed[3..], (193..=200).collect::<Vec<u64>>());
+}
+
+#[test]
 fn damage_ends_the_account_it_is_in_and_not_the_relay() {
     let (mut world, mut one, a, _, b) = two_with(|_| {});
     let batch = one.change(1, b"body");

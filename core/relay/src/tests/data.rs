@@ -288,8 +288,16 @@ fn a_missing_body_is_filled_again_by_its_header_hash() {
         vec![
             Item::Hole(hashes[0]),
             Item::Hole(hashes[1]),
-            signed_hole(&one, 3, hashes[2]),
+            signed_hole(&one, hashes[2]),
         ],
+    );
+    // A signature stands for all before it: with another hole there it is none.
+    let invented = [Hash([9; 32]), hashes[1]].map(Item::Hole);
+    let invented = invented.into_iter().chain([signed_hole(&one, hashes[2])]);
+    let got = world.batch(other, &run(one.log, 1, invented.collect()));
+    assert_eq!(
+        (stored(&got)[0].seq, refusals(&got)),
+        (0, vec![ErrorCode::BadSignature])
     );
     let got = world.batch(other, &holes);
     assert_eq!((stored(&got)[0].seq, stored(&got)[0].link), (3, one.head.link));

@@ -177,11 +177,9 @@ impl Device {
             },
         };
         let hash = envelope.header_hash(&self.account, &self.head.link);
-        envelope.sealed.signature = key(self.n).sign(&position_id(&self.account, &self.log, seq, &hash));
-        self.head = Head {
-            seq,
-            link: next_link(&self.head.link, &hash),
-        };
+        let link = next_link(&self.head.link, &hash);
+        envelope.sealed.signature = key(self.n).sign(&position_id(&self.account, &self.log, seq, &link));
+        self.head = Head { seq, link };
         self.vector.insert(self.log, self.head);
         (Item::Envelope(envelope.sealed), hash)
     }
@@ -270,10 +268,12 @@ pub(super) fn new_key(epoch: Hash) -> NewKey {
     }
 }
 
-pub(super) fn signed_hole(device: &Device, seq: u64, header_hash: Hash) -> Item {
+/// The last item of a device's log, as a hole.
+pub(super) fn signed_hole(device: &Device, header_hash: Hash) -> Item {
+    let Head { seq, link } = device.head;
     Item::SignedHole(SignedHole {
         header_hash,
-        signature: key(device.n).sign(&position_id(&device.account, &device.log, seq, &header_hash)),
+        signature: key(device.n).sign(&position_id(&device.account, &device.log, seq, &link)),
     })
 }
 

@@ -123,7 +123,7 @@ impl Turn<'_> {
                 seq += 1;
                 continue;
             };
-            if verify(&key, &position_id(&account, &log, seq, &hash), &signature).is_err() {
+            if verify(&key, &position_id(&account, &log, seq, &link), &signature).is_err() {
                 self.notice(Notice::Tampered);
                 break;
             }
@@ -161,8 +161,9 @@ impl Turn<'_> {
             return Ok(());
         };
         let (hash, signature, sealed) = taken_apart(&account, log, seq, &previous, item);
+        let link = next_link(&previous, &hash);
         let signed = signature.is_some_and(|signature| {
-            verify(key, &position_id(&account, log, seq, &hash), &signature).is_ok()
+            verify(key, &position_id(&account, log, seq, &link), &signature).is_ok()
         });
         if hash != place.header_hash {
             if signed {

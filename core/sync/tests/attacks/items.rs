@@ -2,8 +2,10 @@
 
 use hearth_protocol::codec::Wire;
 use hearth_protocol::control::RevokeReason;
-use hearth_protocol::envelope::{Batch, Detached, Envelope, HeaderVersion, Item, Run, SignedHole};
-use hearth_protocol::id::{Link, Signature};
+use hearth_protocol::envelope::{
+    Batch, Detached, Envelope, HeaderVersion, Item, Run, Sealed, SignedHole, next_link,
+};
+use hearth_protocol::id::{Hash, Link, Signature};
 use hearth_protocol::message::Reply;
 use hearth_protocol::statement::{AnyStatement, Heartbeat};
 use hearth_protocol::vector::{Head, VersionVector};
@@ -343,7 +345,7 @@ fn a_hole_for_a_living_body_is_found_out_by_the_next_heartbeat() {
                 sealed,
             };
             let header_hash = envelope.header_hash(&id, &previous);
-            previous = hearth_protocol::envelope::next_link(&previous, &header_hash);
+            previous = next_link(&previous, &header_hash);
             Item::SignedHole(SignedHole {
                 header_hash,
                 signature,
@@ -392,6 +394,53 @@ fn a_hole_at_the_tail_is_not_believed_without_a_signature() {
     assert_eq!(stored(&world, 1, &log), place);
     all_is_well(&mut world);
     assert!(has(&world, 1, &handle, b"behind an invented hole"));
+}
+
+#[test]
+fn a_hole_before_a_signed_one_is_not_believed() {
+    let (mut world, handle) = pair(16);
+    let log = log_of(&world, 0);
+    let place = stored(&world, 1, &log);
+    // Neither comes, so that what follows is new to the device.
+    let kept: Shared<Vec<Item>> = shared();
+    let keep = kept.clone();
+    world.down = runs_to(1, move |run| {
+        keep.borrow_mut().extend(run.items.into_inner());
+        Vec::new()
+    });
+    for text in [b"the first.", b"the second"] {
+        world.edit(0, handle, text);
+        world.settle(1_000);
+    }
+    let kept = kept.borrow().clone();
+    let [Item::Envelope(first), Item::Envelope(second)] = &kept[..] else {
+        panic!("{} items", kept.len());
+    };
+    let before = link(&world, 0, &log, place);
+    let id = account(&world);
+    let envelope = |sealed: &Sealed, seq| Envelope {
+        version: HeaderVersion::V1,
+        log,
+        seq,
+        sealed: sealed.clone(),
+    };
+    let middle = next_link(&before, &envelope(first, place + 1).header_hash(&id, &before));
+    let last = Item::SignedHole(SignedHole {
+        header_hash: envelope(second, place + 2).header_hash(&id, &middle),
+        signature: second.signature,
+    });
+    let holes = |first: Hash| Run {
+        version: HeaderVersion::V1,
+        log,
+        first_seq: place + 1,
+        items: vec![Item::Hole(first), last.clone()].try_into().unwrap(),
+    };
+    inject_run(&mut world, 1, holes(hash_of(b"invented")));
+    assert_eq!(stored(&world, 1, &log), place);
+    assert_eq!(world.alarms(1), [&Notice::Tampered]);
+    let true_one = envelope(first, place + 1).header_hash(&id, &before);
+    inject_run(&mut world, 1, holes(true_one));
+    assert_eq!(stored(&world, 1, &log), place + 2, "a run that is true is taken");
 }
 
 #[test]

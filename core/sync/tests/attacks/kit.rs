@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use hearth_protocol::codec::{Reader, Wire};
-use hearth_protocol::envelope::{Batch, Envelope, HeaderVersion, Item, Run, Sealed, position_id};
+use hearth_protocol::envelope::{Batch, Envelope, HeaderVersion, Item, Run, Sealed, next_link, position_id};
 use hearth_protocol::hash::{Signed, Statement};
 use hearth_protocol::id::{AccountId, Handle, Hash, Link, LogId};
 use hearth_protocol::message::{Reply, ReplyFrame, Request};
@@ -211,7 +211,8 @@ pub fn sign_item(
         sealed: sealed.clone(),
     };
     let hash = envelope.header_hash(account, previous);
-    sealed.signature = key.sign(&position_id(account, &log, seq, &hash));
+    let link = next_link(previous, &hash);
+    sealed.signature = key.sign(&position_id(account, &log, seq, &link));
     Item::Envelope(sealed)
 }
 
