@@ -331,6 +331,28 @@ fn a_server_from_a_backup_revives_nothing_and_is_filled_up() {
 }
 
 #[test]
+fn a_server_from_a_backup_gets_the_acknowledgements_again_of_erasures_that_it_lost() {
+    let mut world = pair(73);
+    let gone = world.handle();
+    world.edit(0, gone, b"secret");
+    world.settle(5_000);
+    let backup = world.relays[0].store().clone();
+    world.erase(0, gone);
+    world.settle(5_000);
+    world.restore_server(backup);
+    world.settle(120_000);
+    // It knows of the others' acknowledgements from the server alone.
+    let third = world.enrol(0);
+    world.settle(1_000);
+    world.online(third);
+    world.settle(120_000);
+    world.give(0, Input::Rotate);
+    world.settle(120_000);
+    let erasure = &world.device(third).status(world.now).erasures[0];
+    assert!(erasure.complete, "{erasure:#?}");
+}
+
+#[test]
 fn two_devices_meet_without_the_server() {
     let mut world = pair(11);
     let handle = world.handle();

@@ -593,6 +593,21 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// The other side refused an acknowledgement because it doesn't know the erasure, as a server that was restored: both
+    /// are said again, once in a session. False: that was tried, or there is no such erasure.
+    pub(super) fn erasure_unknown_there(&mut self, number: u64, id: &Hash) -> bool {
+        let first = self
+            .session()
+            .is_some_and(|session| session.before_their_erasure.insert(number));
+        match self.d.erased.get_mut(id) {
+            Some(known) if first && known.counted => {
+                (known.sent, known.asked) = (false, false);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// After revocations: erasures that no longer count are issued again by whoever has applied them.
     pub(super) fn recount(&mut self) -> Result<(), DeviceError> {
         let ids: Vec<Hash> = self.d.erased.all.keys().copied().collect();

@@ -126,12 +126,25 @@ impl Turn<'_> {
             return Ok(());
         }
         let theirs = std::mem::take(&mut session.their_erasures);
+        let mut lost = Vec::new();
         for (id, known) in &mut self.d.erased.all {
             if !theirs.contains(id) {
+                if known.sent {
+                    lost.push(*id);
+                }
                 (known.sent, known.asked) = (false, false);
             }
         }
+        if self.at_home() {
+            // A server that was restored refused the acknowledgement of what it didn't know.
+            for id in lost {
+                self.acknowledge_again(&id)?;
+            }
+        }
         let lacking = theirs.iter().any(|id| !self.d.erased.all.contains_key(id));
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
         session.applied_root = None;
         if lacking {
             session.erasures_due = true;

@@ -162,6 +162,8 @@ pub(super) struct Session {
     pub(super) refused_until: u64,
     /// How long after the next refusal that is.
     pub(super) refused_for: u64,
+    /// Acknowledgements of erasures that the other side didn't know: each is said once more, after its erasure.
+    pub(super) before_their_erasure: BTreeSet<u64>,
     /// The other branch of a forked control log, as far as it is here.
     pub(super) branch: Vec<ControlEntry>,
     /// The control logs differ, and the other one is being read.
@@ -262,6 +264,7 @@ impl Turn<'_> {
             refused: BTreeSet::new(),
             refused_until: 0,
             refused_for: SAY_AGAIN_MS,
+            before_their_erasure: BTreeSet::new(),
             branch: Vec::new(),
             fork_asked: false,
             published: false,
@@ -669,9 +672,17 @@ impl Turn<'_> {
                 self.compare_erasures();
                 return Ok(());
             }
-            Some(Asked::Statement(number, _)) => {
+            Some(Asked::Statement(number, statement)) => {
                 if let Some(session) = self.session() {
                     session.saying.remove(&number);
+                }
+                if let AnyStatement::EraseAck(ack) = &*statement
+                    && code == ErrorCode::NotFound
+                    && self.erasure_unknown_there(number, &ack.statement.erase)
+                {
+                    return Ok(());
+                }
+                if let Some(session) = self.session() {
                     session.refused.insert(number);
                 }
                 if !waits {

@@ -214,6 +214,18 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Says once more that an erasure was carried out here.
+    pub(super) fn acknowledge_again(&mut self, erase: &Hash) -> Result<(), DeviceError> {
+        let me = self.d.me;
+        let own = Self::erase_acks(&self.disk, erase)?
+            .into_iter()
+            .find(|ack| ack.statement.device == me);
+        if let Some(own) = own {
+            self.unsent(&AnyStatement::EraseAck(own));
+        }
+        Ok(())
+    }
+
     /// Whether the other side knows the own log's opening.
     pub(super) fn log_is_open(&self) -> bool {
         match (self.d.state.log, &self.d.session) {
