@@ -41,7 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that may use anything, and that nothing may use.
-const OUTSIDE_THE_HOUSE: &[&str] = &["hearth-tests", "hearth-benches"];
+const OUTSIDE_THE_HOUSE: &[&str] = &["hearth-tests", "hearth-faults", "hearth-benches"];
 
 /// Outside crate → the only packages whose shipped dependencies may name it.
 const CONFINED: &[(&str, &[&str])] = &[
@@ -75,6 +75,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         &[
             "hearth-store",
             "hearth-sync-server",
+            "hearth-faults",
             "hearth-tests",
             "hearth-benches",
         ],
