@@ -35,6 +35,7 @@ fuzz:
 
 simulate:
 	SEEDS=$(SEEDS) FIRST_SEED=$(FIRST_SEED) cargo test --release -p hearth-sync --test lives -- --include-ignored
+	SEEDS=$(SEEDS) FIRST_SEED=$(FIRST_SEED) cargo test -p hearth-tests --test simulator -- --nocapture big_
 
 test:
 	./test

@@ -45,6 +45,8 @@ pub use memory::MemoryFormat;
 #[cfg(test)]
 pub(crate) use memory::{follows, settle};
 use store_thread::StoreThread;
+#[cfg(feature = "testing")]
+pub use sync::testing;
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
 

@@ -60,7 +60,7 @@ impl Opened {
 }
 
 /// The database's key in hexadecimal, unwrapped by hand.
-fn database_key(home: &Path, keys: &Path) -> String {
+pub fn database_key(home: &Path, keys: &Path) -> String {
     let header: Value =
         serde_json::from_slice(&std::fs::read(home.join("hearth.key")).expect("a key header")).expect("JSON");
     let wrapping = files_below(keys)

@@ -17,6 +17,8 @@ mod machine;
 mod pairing;
 mod recover;
 mod run;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod view;
 
 use std::sync::Mutex;

@@ -25,7 +25,7 @@ macro_rules! id {
             /// When the operating system has no randomness to give, which no program can go on without.
             pub fn random() -> Self {
                 let mut bytes = [0; 16];
-                getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+                crate::key::fill_random(&mut bytes).expect("the operating system gives random bytes");
                 Self(bytes)
             }
 

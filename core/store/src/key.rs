@@ -119,10 +119,19 @@ pub(crate) fn random_secret() -> Result<Secret, StoreError> {
 /// Fresh random bytes.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| {
+    fill_random(&mut bytes).map_err(|error| {
         StoreError::Invalid(format!("the operating system gives no random bytes: {error}"))
     })?;
     Ok(bytes)
+}
+
+/// The operating system's randomness; a test may have set a source of its own.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
+    #[cfg(feature = "testing")]
+    if crate::testing::fill(bytes) {
+        return Ok(());
+    }
+    getrandom::fill(bytes)
 }
 
 /// Lowercase hexadecimal digits of `bytes`.

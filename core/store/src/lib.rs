@@ -31,6 +31,8 @@ mod settings;
 mod statistics;
 mod store;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transfer;
 mod vectors;
 
