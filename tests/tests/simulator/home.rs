@@ -7,12 +7,15 @@ use std::sync::{Mutex, PoisonError};
 
 use hearth_core::engine::testing::Driver;
 use hearth_faults::Disk;
+use hearth_protocol::entropy::Entropy;
 use hearth_store::{
     Chat, ChatId, ChatQuery, Memory, MemoryQuery, Message, MessageId, Protection, Store, StoreError,
 };
 use hearth_sync::device::Notice;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::random::Seeded;
 
 /// An empty profile that is copied for every device: making one costs more than a device's whole life here.
 static TEMPLATE: Mutex<Option<(TempDir, PathBuf)>> = Mutex::new(None);
@@ -21,10 +24,13 @@ fn protection(keys: &Path) -> Protection {
     Protection::KeyFile(keys.join("device.key"))
 }
 
-/// The template's profile and the folder with its key file.
+/// The template's profile and the folder with its key file. Who makes it has no randomness of its own afterwards.
 fn template() -> (PathBuf, PathBuf) {
     let mut template = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, root) = template.get_or_insert_with(|| {
+        // The same in every process, whichever seed comes first.
+        let mut random = Seeded::new(0);
+        hearth_store::testing::randomness(Some(Box::new(move |bytes| random.fill(bytes))));
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();
         fs::create_dir(root.join("keys")).unwrap();
@@ -38,6 +44,7 @@ fn template() -> (PathBuf, PathBuf) {
                 "PRAGMA key = \"x'{key}'\"; UPDATE memory_state SET hash_key = zeroblob(32); PRAGMA wal_checkpoint(TRUNCATE);"
             ))
             .unwrap();
+        hearth_store::testing::randomness(None);
         (folder, root)
     });
     (root.join("home"), root.join("keys"))
@@ -136,6 +143,11 @@ impl Home {
 
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("home")
+    }
+
+    /// Makes what all devices begin with, if it isn't there yet: before any seed's randomness counts.
+    pub fn prepare() {
+        template();
     }
 
     pub fn keys() -> PathBuf {

@@ -12,6 +12,7 @@ use hearth_protocol::envelope::Batch;
 use hearth_protocol::hash::sha256;
 use hearth_protocol::id::{Hash, LogId};
 use hearth_relay::{Input as ToRelay, Output as FromRelay};
+use hearth_store::StoreError;
 use hearth_sync::device::{Device, Founding, Input, Joining, Keychain, Notice, Peer};
 use hearth_sync::recovery::Phrase;
 
@@ -104,6 +105,7 @@ enum Choice {
 impl World {
     /// One device with an account at the server.
     pub fn new(seed: u64) -> World {
+        Home::prepare();
         let mut random = Seeded::new(seed);
         let mut inner = Seeded::new(random.number());
         hearth_store::testing::randomness(Some(Box::new(move |bytes| inner.fill(bytes))));
@@ -538,7 +540,10 @@ impl World {
         let ended = this.store.as_mut().map(hearth_store::Store::end_sync);
         if this.disk.is_dead() {
             self.end(home, None);
-        } else if let Some(Err(error)) = ended {
+        } else if let Some(Err(error)) = ended
+            // With the log in use it has ended all the same.
+            && !matches!(error, StoreError::LogInUse)
+        {
             self.fail(home, &error.to_string());
         } else {
             let trouble = std::mem::take(&mut self.trouble);
