@@ -362,6 +362,18 @@ impl World {
             {
                 return;
             }
+            // Whom only the one that is shut out has let in would be out with it, and have to be paired again.
+            let all_are_in = world.living().into_iter().all(|home| {
+                let of = |by: &hearth_sync::device::Device| {
+                    world
+                        .device(home)
+                        .is_some_and(|device| by.account().member(&device.id()).is_some())
+                };
+                world.device(by).is_some_and(of)
+            });
+            if !all_are_in {
+                return;
+            }
             world.homes[target].leaving = true;
             world.log(&format!("{by} shuts {target} out"), &[]);
             let reason = RevokeReason::Lost;

@@ -185,14 +185,19 @@ impl Model {
             Act::Edit { key, before, after } => {
                 let there = value(home, &key).as_ref() == Some(&after);
                 assert!(!acknowledged || there, "device {number} has lost an edit");
+                let field = matches!(key, Key::Field(_));
                 let thing = self.things.entry(key).or_insert_with(|| Thing {
-                    fate: Fate::Here,
+                    fate: Fate::Either,
                     words: BTreeSet::new(),
                     edits: Vec::new(),
                     loose: false,
                     sources: Vec::new(),
                     chat: None,
                 });
+                if field && there {
+                    // A field begins with its first value that was written.
+                    thing.fate = Fate::Here;
+                }
                 thing.words.insert(after.clone());
                 thing.loose |= home.copied;
                 thing.edits.push(Edit {

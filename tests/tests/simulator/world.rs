@@ -519,7 +519,9 @@ impl World {
             if this.copied {
                 let Some(by) = self.living().into_iter().find(|other| {
                     let other = &self.homes[*other];
-                    !other.copied && !other.asked && other.driver.is_some() && other.store.is_some()
+                    // Two devices are paired where they reach each other: over the server.
+                    let works = other.online && other.driver.is_some() && other.store.is_some();
+                    works && !other.copied && !other.asked
                 }) else {
                     continue;
                 };
