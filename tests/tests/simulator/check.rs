@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use automerge::{AutoCommit, ChangeHash};
 use hearth_core::engine::testing::Driver;
 use hearth_protocol::id::{Hash, LogId};
 use hearth_store::{SyncItem, SyncKind};
@@ -37,11 +38,24 @@ impl World {
                 living[0]
             );
             let theirs = self::documents(&self.homes[*home], &other);
-            assert_eq!(
-                documents, theirs,
-                "seed {seed}: documents of {} and {home}",
-                living[0]
-            );
+            if documents != theirs {
+                let differing: Vec<_> = documents
+                    .keys()
+                    .chain(theirs.keys())
+                    .filter(|handle| documents.get(*handle) != theirs.get(*handle))
+                    .map(|handle| (documents.get(handle), theirs.get(handle)))
+                    .collect();
+                for change in self.only_at(&documents, &theirs, *home, &other) {
+                    println!("only at {home}: {change}");
+                }
+                for change in self.only_at(&theirs, &documents, living[0], &first) {
+                    println!("only at {}: {change}", living[0]);
+                }
+                panic!(
+                    "seed {seed}: documents of {} and {home}: {differing:?}",
+                    living[0]
+                );
+            }
         }
         self.check_model(living[0]);
         self.check_erasures();
@@ -57,6 +71,28 @@ impl World {
             self.server.check()
         );
         self.scan();
+    }
+
+    /// The heads of a device's documents that the other one's don't end in, with what they change.
+    fn only_at(&self, less: &Documents, more: &Documents, home: usize, content: &Content) -> Vec<String> {
+        let mut all = Vec::new();
+        for item in items(content) {
+            for document in self.homes[home].store().sync_documents(&item).unwrap() {
+                let heads = more.get(&document.handle.0).map(|(_, heads)| heads);
+                let there = less.get(&document.handle.0).map(|(_, heads)| heads);
+                let Ok(mut automerge) = AutoCommit::load(&document.document) else {
+                    continue;
+                };
+                for head in heads.into_iter().flatten() {
+                    if there.is_none_or(|there| !there.contains(head))
+                        && let Some(change) = automerge.get_change_by_hash(&ChangeHash(head.0))
+                    {
+                        all.push(format!("{item:?}: {:?}", change.decode()));
+                    }
+                }
+            }
+        }
+        all
     }
 
     /// Nobody was accused of anything.
@@ -147,8 +183,8 @@ impl World {
 
 type Documents = BTreeMap<[u8; 16], (SyncItem, Vec<Hash>)>;
 
-/// The heads of every document.
-fn documents(home: &Home, content: &Content) -> Documents {
+/// Everything that has documents.
+fn items(content: &Content) -> Vec<SyncItem> {
     let memories = content.memories.iter().map(|memory| SyncItem::memory(memory.id));
     let chats = content.chats.keys().map(|chat| SyncItem::chat(*chat));
     let groups = content.settings.keys().map(|name| SyncItem {
@@ -159,8 +195,13 @@ fn documents(home: &Home, content: &Content) -> Documents {
             .as_bytes()
             .to_vec(),
     });
+    memories.chain(chats).chain(groups).collect()
+}
+
+/// The heads of every document.
+fn documents(home: &Home, content: &Content) -> Documents {
     let mut all = Documents::new();
-    for item in memories.chain(chats).chain(groups) {
+    for item in items(content) {
         for document in home.store().sync_documents(&item).unwrap() {
             let heads = Doc::load(&document.document, LogId([0; 16])).unwrap().heads();
             all.insert(document.handle.0, (item.clone(), heads));
