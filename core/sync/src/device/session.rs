@@ -461,10 +461,7 @@ impl Turn<'_> {
             (_, Reply::Registry(part)) if self.stage() == Some(Stage::Open) => self.registry_part(&part),
             // Right behind the greeting, too: what was taken as holes and isn't acknowledged yet.
             (_, Reply::Stored(stored)) => self.stored(&stored),
-            (_, Reply::Receipt(receipt)) => {
-                self.receipt(&receipt);
-                Ok(())
-            }
+            (_, Reply::Receipt(receipt)) => self.receipt(&receipt),
             (_, Reply::Complete(complete)) if self.stage() == Some(Stage::Open) => {
                 self.completed(complete.vector)
             }
