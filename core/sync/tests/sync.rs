@@ -353,6 +353,33 @@ fn a_server_from_a_backup_gets_the_acknowledgements_again_of_erasures_that_it_lo
 }
 
 #[test]
+fn a_device_acknowledges_again_at_a_restored_server_that_others_have_filled_up() {
+    let mut world = pair(74);
+    let second = world.enrol(0);
+    world.settle(1_000);
+    world.online(second);
+    let gone = world.handle();
+    world.edit(0, gone, b"secret");
+    world.settle(5_000);
+    let backup = world.relays[0].store().clone();
+    world.erase(0, gone);
+    world.settle(5_000);
+    world.offline(1);
+    world.restore_server(backup);
+    world.settle(120_000);
+    world.online(1);
+    world.settle(120_000);
+    let fourth = world.enrol(0);
+    world.settle(1_000);
+    world.online(fourth);
+    world.settle(120_000);
+    world.give(0, Input::Rotate);
+    world.settle(120_000);
+    let erasure = &world.device(fourth).status(world.now).erasures[0];
+    assert!(erasure.complete, "{erasure:#?}");
+}
+
+#[test]
 fn two_devices_meet_without_the_server() {
     let mut world = pair(11);
     let handle = world.handle();

@@ -643,7 +643,7 @@ impl Turn<'_> {
     }
 
     /// A server says that it has erased.
-    pub(super) fn receipt(&mut self, receipt: &Signed<Receipt>) -> Result<(), DeviceError> {
+    pub(super) fn receipt(&mut self, receipt: &Signed<Receipt>) {
         let account = self.account();
         let server = self
             .servers()
@@ -653,18 +653,9 @@ impl Turn<'_> {
         if let (Some(server), Some(known)) = (server, self.d.erased.get_mut(&id)) {
             known.receipts.insert(server);
             let key = [id.as_ref(), server.as_ref()].concat();
-            let earlier = self.disk.get::<Signed<Receipt>>(space::RECEIPT, &key)?;
             self.disk.put(space::RECEIPT, &key, receipt);
             self.look_complete(&id);
-            if self.at_home()
-                && earlier.is_none_or(|earlier| earlier.statement.at.ms < receipt.statement.at.ms)
-            {
-                // It has just taken the erasure, perhaps once more after it was restored, when others had filled it up:
-                // then it may lack what was said of it before.
-                self.acknowledge_again(&id)?;
-            }
         }
-        Ok(())
     }
 
     /// The keys of every server that the control log names, oldest first.

@@ -461,7 +461,10 @@ impl Turn<'_> {
             (_, Reply::Registry(part)) if self.stage() == Some(Stage::Open) => self.registry_part(&part),
             // Right behind the greeting, too: what was taken as holes and isn't acknowledged yet.
             (_, Reply::Stored(stored)) => self.stored(&stored),
-            (_, Reply::Receipt(receipt)) => self.receipt(&receipt),
+            (_, Reply::Receipt(receipt)) => {
+                self.receipt(&receipt);
+                Ok(())
+            }
             (_, Reply::Complete(complete)) if self.stage() == Some(Stage::Open) => {
                 self.completed(complete.vector)
             }
@@ -522,6 +525,8 @@ impl Turn<'_> {
         if welcome.afresh && self.at_home() && !self.d.state.doubtful && self.d.state.log.is_some() {
             if self.d.state.afresh < MOST_AFRESH {
                 self.d.state.afresh += 1;
+                // Whoever came before may have filled it up, so that nothing tells what it has lost.
+                self.say_again()?;
                 return self.restored();
             }
             // No honest server is restored so often: somebody has to look at it.

@@ -221,7 +221,11 @@ impl Turn<'_> {
             .into_iter()
             .find(|ack| ack.statement.device == me);
         if let Some(own) = own {
-            self.unsent(&AnyStatement::EraseAck(own));
+            let again = AnyStatement::EraseAck(own);
+            let waiting = self.disk.all::<AnyStatement>(space::UNSENT, &[])?;
+            if waiting.iter().all(|(_, waits)| *waits != again) {
+                self.unsent(&again);
+            }
         }
         Ok(())
     }
