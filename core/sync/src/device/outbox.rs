@@ -250,8 +250,17 @@ impl Turn<'_> {
             let link = self.link_at(&log, safe)?.unwrap_or(state.stored.link);
             for seq in safe + 1..=state.stored.seq {
                 if let Some(body) = self.body(&log, seq)? {
-                    again.insert(body.fields.handle);
-                    self.drop_body(&log, seq, &body.fields.handle)?;
+                    let handle = body.fields.handle;
+                    again.insert(handle);
+                    self.drop_body(&log, seq, &handle)?;
+                    // Nothing depends on a number that may have another content, or none.
+                    let mut document = self.document(&handle)?;
+                    if document.merged.get(&log).is_some_and(|merged| *merged > safe) {
+                        let others = document.merged.iter().copied().filter(|(other, _)| *other != log);
+                        let others = raised(&Positions::default(), others);
+                        document.merged = raised(&others, (safe > 0).then_some((log, safe)));
+                        self.disk.put(space::DOCUMENT, &handle.0, &document);
+                    }
                 }
                 self.disk.delete(space::PLACE, &place_key(&log, seq));
             }
@@ -609,7 +618,8 @@ impl Turn<'_> {
         }
         self.disk
             .put(space::LIVE, &live_key(&handle, log, head.seq), &hash);
-        document.merged = Positions::default();
+        // Within this log the chain says it; another log of this device's, after a restore, has to name it.
+        document.merged = raised(&Positions::default(), [(*log, head.seq)]);
         document.live += 1;
         let crowded = document.live >= COMPACT_AT && document.live % COMPACT_AT == 0;
         self.disk.put(space::DOCUMENT, &handle.0, &document);

@@ -164,7 +164,7 @@ stored! {
     /// What is known of a document.
     #[derive(Default)]
     pub(crate) struct Document {
-        /// Merged from other logs since the own log's last envelope of it: log → number.
+        /// The own last envelope of it, and what was merged from other logs since: log → number.
         merged: Positions,
         /// What accepted snapshots cover.
         covered: Positions,

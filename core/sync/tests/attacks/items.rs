@@ -587,3 +587,27 @@ fn a_server_that_accepts_and_drops_is_found_out_by_a_heartbeat() {
     );
     all_is_well(&mut world);
 }
+
+/// After a restore a device writes another log: nothing but the items say that they come after those of its old one.
+#[test]
+fn what_a_device_wrote_after_its_restore_waits_for_what_it_wrote_before() {
+    let (mut world, handle) = pair(31);
+    let before = intercept(&mut world, 1, |world| world.edit(0, handle, b"in the old log"));
+    world.offline(1);
+    world.give(0, Input::Restored);
+    world.settle(5_000);
+    world.down = runs_to(1, |_| Vec::new());
+    world.online(1);
+    world.settle(5_000);
+    let after = intercept(&mut world, 1, |world| world.edit(0, handle, b"in the new one"));
+    assert_ne!(before.log, after.log);
+    inject_run(&mut world, 1, after);
+    assert!(!has(&world, 1, &handle, b"in the new one"));
+    inject_run(&mut world, 1, before);
+    for text in [b"in the old log", b"in the new one"] {
+        assert!(has(&world, 1, &handle, text));
+    }
+    reconnect(&mut world, 1);
+    world.settle(10_000);
+    all_is_well(&mut world);
+}
