@@ -75,7 +75,11 @@ impl Turn<'_> {
             && session.stage == Stage::Gate
         {
             session.stage = Stage::Open;
+            let early = session.early.take();
             self.release_held()?;
+            if let Some(stored) = early {
+                self.stored(&stored)?;
+            }
         }
         Ok(())
     }

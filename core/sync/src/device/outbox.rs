@@ -648,6 +648,15 @@ impl Turn<'_> {
             return Ok(());
         };
         let mine = state.open.statement.device == self.d.me;
+        if mine
+            && !stored.holed.is_empty()
+            && let Some(session) = self.d.session.as_mut()
+            && session.stage < Stage::Open
+        {
+            // Why there are holes can be told once both sides have the same erasures.
+            session.early.get_or_insert_with(|| stored.clone());
+            return Ok(());
+        }
         if seq > state.stored.seq || self.link_at(&log, seq)?.is_some_and(|link| link != stored.link) {
             if self.d.state.log == Some(log) {
                 self.d.state.doubtful = true;

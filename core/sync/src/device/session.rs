@@ -8,8 +8,8 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
 use hearth_protocol::id::{Hash, InstanceToken, LogId, VerifyKey};
 use hearth_protocol::message::{
-    Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame, Welcome,
-    session_id,
+    Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame, Stored,
+    Welcome, session_id,
 };
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::statement::{AnyStatement, LogOpen};
@@ -107,6 +107,8 @@ pub(super) struct Session {
     /// Batches with runs of logs that aren't open yet.
     pub(super) held: VecDeque<(LogId, Vec<u8>)>,
     pub(super) held_bytes: usize,
+    /// What the other side had taken as holes, said before the gate was open.
+    pub(super) early: Option<Stored>,
     /// The erasures that the other side has beyond the cursor are still on their way.
     pub(super) erasures_due: bool,
     /// The root that `Applied` was last said with.
@@ -232,6 +234,7 @@ impl Turn<'_> {
             reopened: BTreeSet::new(),
             held: VecDeque::new(),
             held_bytes: 0,
+            early: None,
             erasures_due: false,
             applied_root: None,
             compared_ids: false,

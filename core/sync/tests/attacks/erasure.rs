@@ -401,3 +401,21 @@ fn a_body_of_an_erased_document_that_still_waits_goes_with_it() {
     all_is_well(&mut world);
     world.assert_gone(&handle);
 }
+
+/// An erasure and an edit cross, and the connection breaks before the author hears of either: the greeting names the hole
+/// before the gate has brought the erasure.
+#[test]
+fn a_hole_that_the_greeting_names_accuses_nobody() {
+    let (mut world, handle) = pair(41);
+    world.down = to(0, |_| Vec::new());
+    world.erase(1, handle);
+    world.settle(200);
+    world.edit(0, handle, b"crosses the erasure");
+    world.settle(200);
+    world.down = None;
+    world.hang_up(0);
+    world.settle(120_000);
+    assert_no_alarm(&world, 0);
+    all_is_well(&mut world);
+    world.assert_gone(&handle);
+}
