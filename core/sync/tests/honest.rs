@@ -506,6 +506,23 @@ fn erasing_and_editing_at_once_ends_erased_everywhere() {
     world.assert_honest();
 }
 
+/// What is erased on a device that was shut out goes there, and is ordered of nobody.
+#[test]
+fn a_device_that_was_shut_out_erases_what_it_has_and_comes_to_rest() {
+    let mut world = devices(14, 2);
+    let handle = world.handle();
+    world.edit(0, handle, b"on both");
+    world.settle(5_000);
+    let target = world.device(1).id();
+    let reason = RevokeReason::Lost;
+    world.give(0, Input::Revoke { target, reason });
+    world.settle(5_000);
+    world.erase(1, handle);
+    world.settle(60_000);
+    assert!(!world.nodes[1].disk.documents.contains_key(&handle));
+    assert!(has(&world, 0, &handle, b"on both"), "nobody ordered it there");
+}
+
 #[test]
 fn crossed_revocations_accuse_nobody() {
     let mut world = devices(11, 3);

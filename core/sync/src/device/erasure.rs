@@ -196,7 +196,9 @@ fn entitled(device: &Device, erase: &Erase) -> bool {
 fn fell_with_its_author(device: &Device, erase: &Erase) -> bool {
     let author = device.logs.get(&erase.log).map(|log| log.open.statement.device);
     let member = author.and_then(|author| device.account.devices().get(&author));
-    member.is_some_and(|member| member.revoked.is_some()) && !entitled(device, erase)
+    member.is_some_and(|member| member.revoked.is_some())
+        && !entitled(device, erase)
+        && device.account.member(&device.me).is_some()
 }
 
 pub(super) fn load(device: &mut Device, disk: &Disk<'_>) -> Result<(), DeviceError> {
@@ -621,7 +623,8 @@ impl Turn<'_> {
             };
             let fell = known.counted && !counts && known.done;
             known.counted = counts;
-            if fell {
+            // Whoever was shut out orders nothing of the others any more.
+            if fell && self.d.account.member(&self.d.me).is_some() {
                 self.order(&record.erase.statement.handles, Some(id))?;
             }
         }
