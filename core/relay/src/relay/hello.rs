@@ -1,6 +1,7 @@
 //! `Hello` and what settles a session: vectors, the gate, acknowledgements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use hearth_protocol::codec::{Map, Wire};
 use hearth_protocol::control::{Action, ControlEntry};
@@ -11,11 +12,12 @@ use hearth_protocol::message::{
     Acked, Ahead, Applied, Complete, Hello, Refusal, Reply, Stored, VersionRange, Welcome, choose_version,
     session_id,
 };
+use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{Head, VersionVector, vector_digest};
 
 use super::{ACCEPTED, Fault, Phase, Relay, Turn};
 use crate::account::{Loaded, RESTORED_KEY, control_entry, device_row};
-use crate::rows::DeviceRow;
+use crate::rows::{DeviceRow, number_of};
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
 
@@ -206,9 +208,9 @@ impl<S: Store> Relay<S> {
                     }) =>
                 {
                     joined = entry.statement.number;
-                    std::ops::ControlFlow::Break(())
+                    ControlFlow::Break(())
                 }
-                _ => std::ops::ControlFlow::Continue(()),
+                _ => ControlFlow::Continue(()),
             },
         )?;
         Ok((from.max(1), joined))
@@ -382,7 +384,8 @@ impl<S: Store> Relay<S> {
         let mut remembered = device_row(&self.rows, account, device)?;
         // It lacks what it had confirmed, as after a backup: so it may of statements.
         let behind = |(log, head): &(LogId, Head)| vector.get(log).is_none_or(|now| now.seq < head.seq);
-        let went_back = remembered.vector.iter().any(behind);
+        let went_back = remembered.vector.iter().any(behind)
+            || self.lacks_an_opening(account, &vector, remembered.statements)?;
         if remembered.vector != vector {
             remembered.vector = vector;
             if went_back {
@@ -399,6 +402,33 @@ impl<S: Store> Relay<S> {
         session.complete = false;
         turn.reply(id, number, ACCEPTED);
         Ok(())
+    }
+
+    /// Whether a vector lacks a log whose opening is among the first statements, up to this one.
+    fn lacks_an_opening(
+        &mut self,
+        account: &AccountId,
+        vector: &VersionVector,
+        upto: u64,
+    ) -> Result<bool, Fault> {
+        let logs = self.loaded(account)?.logs.keys();
+        let unknown: BTreeSet<LogId> = logs.filter(|log| vector.get(log).is_none()).copied().collect();
+        let mut lacks = false;
+        if unknown.is_empty() || upto == 0 {
+            return Ok(false);
+        }
+        self.rows
+            .values::<AnyStatement>(account, Space::Statements, &[], &mut |key, _, statement| {
+                let behind = number_of(key).map_or(true, |number| number > upto);
+                lacks |= matches!(&statement, AnyStatement::LogOpen(open)
+                    if !behind && unknown.contains(&open.statement.log(account)));
+                if lacks || behind {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+        Ok(lacks)
     }
 
     /// The gate opens when the device has applied what the relay has.
