@@ -76,6 +76,8 @@ fn what_nobody_erased_isnt_dropped_because_a_server_says_so() {
         holed: holed.collect::<Vec<_>>().try_into().unwrap(),
     };
     inject(&mut world, 0, Reply::Stored(said));
+    assert!(world.alarms(0).is_empty(), "an erasure may still come");
+    world.settle(60_000);
     assert_eq!(records(&world, 0, space::BODY), bodies);
     assert!(
         world

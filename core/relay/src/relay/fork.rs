@@ -143,6 +143,7 @@ impl<S: Store> Relay<S> {
         if strangers.is_empty() {
             return Ok(());
         }
+        self.drop_heartbeats(account)?;
         for device in strangers {
             self.drop_newest(account, device)?;
             self.rows.delete(account, Space::Devices, &device.0)?;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use hearth_protocol::erasure::EraseAck;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, Statement};
-use hearth_protocol::id::{AccountId, DeviceId, Hash, Link};
+use hearth_protocol::id::{AccountId, DeviceId, Hash, Link, LogId};
 use hearth_protocol::limits::{LOGS_FOR_NEW_DEVICES, MAX_DEVICE_LOGS, MAX_LOGS};
 use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Grant, Heartbeat, LogOpen};
 use hearth_protocol::vector::Head;
@@ -159,7 +159,16 @@ impl<S: Store> Relay<S> {
 
     /// Grants are for one epoch.
     pub(super) fn drop_grants(&mut self, account: &AccountId) -> Result<(), StoreError> {
-        for key in self.rows.keys(account, Space::Newest, &[GRANT], usize::MAX)? {
+        self.drop_all(account, GRANT)
+    }
+
+    /// Heartbeats name what isn't here any more.
+    pub(super) fn drop_heartbeats(&mut self, account: &AccountId) -> Result<(), StoreError> {
+        self.drop_all(account, HEARTBEAT)
+    }
+
+    fn drop_all(&mut self, account: &AccountId, kind: u8) -> Result<(), StoreError> {
+        for key in self.rows.keys(account, Space::Newest, &[kind], usize::MAX)? {
             let cursor: u64 = self.rows.need(account, Space::Newest, &key)?;
             self.rows
                 .delete(account, Space::Statements, &cursor.to_be_bytes())?;
@@ -291,6 +300,12 @@ impl<S: Store> Relay<S> {
         heartbeat
             .verify(account, &key)
             .map_err(|_| ErrorCode::BadSignature)?;
+        // Whoever reads it expects what it names: what isn't here, as after a restore, has to be brought first.
+        let loaded = self.loaded(account)?;
+        let here = |log: &LogId| loaded.logs.get(log).map_or(0, |row| row.head.seq);
+        if statement.vector.iter().any(|(log, head)| head.seq > here(log)) {
+            return Err(ErrorCode::NotFound.into());
+        }
         if let Some(AnyStatement::Heartbeat(last)) = self.newest(account, HEARTBEAT, &statement.device)?
             && last.statement.number >= statement.number
         {

@@ -568,6 +568,32 @@ fn an_account_moves_with_what_its_devices_have() {
 }
 
 #[test]
+fn a_heartbeat_that_names_what_isnt_here_is_refused() {
+    let (mut world, mut one, session, _, _) = two();
+    let heartbeat = |one: &Device, number: u64| {
+        Request::Statement(Box::new(AnyStatement::Heartbeat(Box::new(one.sign(Heartbeat {
+            device: id(1),
+            number,
+            vector: Map::new([(one.log, one.head)]).unwrap(),
+            live_root: Hash::ZERO,
+            erased: Map::default(),
+            erased_root: Hash::ZERO,
+            control: Hash::ZERO,
+            at: at(START_MS),
+        })))))
+    };
+    let batch = one.change(3, b"not here yet");
+    let refused = world.accept(session, heartbeat(&one, 1));
+    assert_eq!(
+        refused,
+        Err(ErrorCode::NotFound),
+        "others would miss what it names"
+    );
+    world.batch(session, &batch);
+    world.accept(session, heartbeat(&one, 2)).unwrap();
+}
+
+#[test]
 fn only_the_newest_heartbeat_is_kept() {
     let (mut world, one, session, _, other) = two();
     let heartbeat = |number: u64| {

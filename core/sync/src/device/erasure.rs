@@ -517,6 +517,31 @@ impl Turn<'_> {
         Ok(false)
     }
 
+    /// The other side calls something erased. Both have the same erasures here, as soon as those that are on their way
+    /// have come: if it isn't one of them, nobody has erased it.
+    pub(super) fn look_unexplained(&mut self) -> Result<(), DeviceError> {
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        let all = std::mem::take(&mut session.unexplained);
+        let mut later = BTreeMap::new();
+        for (handle, (log, at)) in all {
+            if self.is_erased(&handle)? {
+                continue;
+            }
+            if self.now < at {
+                self.wake_at(at);
+                later.insert(handle, (log, at));
+            } else {
+                self.notice(Notice::Suspicion(Suspicion::Erasure { log }));
+            }
+        }
+        if let Some(session) = self.session() {
+            session.unexplained = later;
+        }
+        Ok(())
+    }
+
     /// Sends the erasures that the account's server lacks.
     pub(super) fn send_erasures(&mut self) -> Result<(), DeviceError> {
         let own_ready = self.log_is_open();

@@ -14,14 +14,13 @@ use hearth_protocol::message::{Priority, Stored};
 use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{FewPositions, Head, Positions, VersionVector};
 
+use super::pump::MISSING_AFTER_MS;
 use super::record::{
     Log, Piecemeal, Place, Server, Waiting, live_key, of_live_key, place_key, raised, space,
 };
 use super::session::Stage;
 use super::turn::Turn;
-use super::{
-    BATCH_BYTES, COMPACT_AT, DeviceError, LocalContent, MAX_UNCONFIRMED_BYTES, Notice, Output, Suspicion,
-};
+use super::{BATCH_BYTES, COMPACT_AT, DeviceError, LocalContent, MAX_UNCONFIRMED_BYTES, Notice, Output};
 use crate::content::{Content, DocumentKind, MAX_CONTENT_BYTES};
 use crate::seal::{Draft, seal};
 use crate::secret::Secret;
@@ -684,8 +683,11 @@ impl Turn<'_> {
             };
             let handle = body.fields.handle;
             if hole.code == ErrorCode::HandleErased && !self.is_erased(&handle)? {
-                // Both sides have the same erasures here: nobody erased it, and it stays alive.
-                self.notice(Notice::Suspicion(Suspicion::Erasure { log }));
+                // It stays alive, and its erasure may come behind this: until then nobody erased it.
+                let at = self.now + MISSING_AFTER_MS;
+                if let Some(session) = self.session() {
+                    session.unexplained.entry(handle).or_insert((log, at));
+                }
                 continue;
             }
             self.drop_body(&log, hole.seq, &handle)?;

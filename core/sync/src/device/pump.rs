@@ -64,6 +64,8 @@ impl Turn<'_> {
             self.ask_confirmations();
             self.upload()?;
             self.say_applied_live()?;
+            self.look_unexplained()?;
+            self.look_vouched()?;
             self.keep_house()?;
             self.say_unsent()?;
             self.send_erasures()?;

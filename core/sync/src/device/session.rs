@@ -6,7 +6,7 @@ use hearth_protocol::codec::{Set, Wire};
 use hearth_protocol::control::ControlEntry;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
-use hearth_protocol::id::{Hash, InstanceToken, LogId, VerifyKey};
+use hearth_protocol::id::{Handle, Hash, InstanceToken, LogId, VerifyKey};
 use hearth_protocol::message::{
     Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame, Stored,
     Welcome, session_id,
@@ -172,6 +172,13 @@ pub(super) struct Session {
     pub(super) fork_asked: bool,
     pub(super) published: bool,
     pub(super) up_to_date_said: bool,
+    /// Documents of which the other side says that they are erased, with a log that has something of them, and until when
+    /// their erasure may come.
+    pub(super) unexplained: BTreeMap<Handle, (LogId, u64)>,
+    /// When what heartbeats name and isn't here is looked at; 0: there is nothing.
+    pub(super) vouched_at: u64,
+    /// It was asked for.
+    pub(super) vouched_asked: bool,
     /// When what the pairing had named is missed; 0: it wasn't looked for yet.
     pub(super) expected_at: u64,
     pub(super) missing_asked: bool,
@@ -272,6 +279,9 @@ impl Turn<'_> {
             fork_asked: false,
             published: false,
             up_to_date_said: false,
+            unexplained: BTreeMap::new(),
+            vouched_at: 0,
+            vouched_asked: false,
             expected_at: 0,
             missing_asked: false,
         });
@@ -529,6 +539,7 @@ impl Turn<'_> {
             if self.d.state.afresh < MOST_AFRESH {
                 self.d.state.afresh += 1;
                 // Whoever came before may have filled it up, so that nothing tells what it has lost.
+                self.forget_vouchers()?;
                 self.say_again()?;
                 return self.restored();
             }
@@ -537,6 +548,7 @@ impl Turn<'_> {
             self.notice(Notice::RestoredOrCopied);
         }
         if lost {
+            self.forget_vouchers()?;
             self.say_again()?;
         }
         let Some(session) = self.session() else {

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use hearth_protocol::erasure::{EraseAck, EraseSet};
 use hearth_protocol::hash::Signed;
-use hearth_protocol::id::{Hash, TimeMs, VerifyKey};
+use hearth_protocol::id::{Hash, LogId, TimeMs, VerifyKey};
 use hearth_protocol::limits::{HEARTBEAT_INTERVAL_MS, MAX_LOGS};
+use hearth_protocol::message::Request;
 use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Heartbeat, Live, LogOpen, live_root};
 use hearth_protocol::vector::Head;
 
 use super::disk::Disk;
 use super::pump::{GRANT_AFTER_MS, MISSING_AFTER_MS};
 use super::record::{Log, Peer, of_live_key, pair_key, space};
-use super::session::{Stage, genuine};
+use super::session::{Asked, Stage, genuine};
 use super::turn::{Turn, device_of, first_link, log_of};
 use super::{Device, DeviceError, Notice, Proof, StillMissing, Suspicion};
 
@@ -25,6 +26,8 @@ const CHECKPOINT: u8 = 6;
 pub(super) const SAY_AGAIN_MS: u64 = 2_000;
 /// … but so often at least.
 const LONGEST_SAY_AGAIN_MS: u64 = 600_000;
+/// How long after a heartbeat that the server didn't take the next one is made.
+const HEARTBEAT_AGAIN_MS: u64 = 600_000;
 /// Statements that are sent before the first is answered.
 const MAX_SAYING: usize = 64;
 
@@ -335,7 +338,13 @@ impl Turn<'_> {
     pub(super) fn unsayable(&mut self, number: u64) -> Result<(), DeviceError> {
         let statement: Option<AnyStatement> = self.disk.get(space::UNSENT, &number.to_be_bytes())?;
         let useless = match &statement {
-            Some(AnyStatement::Grant(_) | AnyStatement::Heartbeat(_) | AnyStatement::Checkpoint(_)) => true,
+            Some(AnyStatement::Heartbeat(_)) => {
+                // Something that it names has to come there first: a newer one is made in a while.
+                let again = HEARTBEAT_INTERVAL_MS - HEARTBEAT_AGAIN_MS;
+                self.d.state.heartbeat_at = self.now.saturating_sub(again);
+                true
+            }
+            Some(AnyStatement::Grant(_) | AnyStatement::Checkpoint(_)) => true,
             // Of an erasure that doesn't count, or was ordered anew under another number.
             Some(AnyStatement::EraseAck(ack)) => {
                 let known = self.d.erased.all.get(&ack.statement.erase);
@@ -484,11 +493,19 @@ impl Turn<'_> {
             verified: seen.verified,
         };
         self.disk.put(space::PEER, &device.0, &peer);
-        self.compare(peer, false)
+        self.compare(peer)
+    }
+
+    /// Whether something of a log is missing that a heartbeat names, and that counts.
+    fn lacks(&self, log: &LogId, seq: u64) -> bool {
+        self.d.logs.get(log).is_none_or(|state| {
+            let device = &state.open.statement.device;
+            state.stored.seq < seq && self.d.account.accepts_item(device, log, seq)
+        })
     }
 
     /// Compares what another device says it has applied with what is here.
-    fn compare(&mut self, peer: Peer, complete: bool) -> Result<(), DeviceError> {
+    fn compare(&mut self, peer: Peer) -> Result<(), DeviceError> {
         let theirs = &peer.heartbeat.statement;
         let device = theirs.device;
         let mut whole = true;
@@ -496,15 +513,6 @@ impl Turn<'_> {
             let stored = self.d.logs.get(log).map_or(0, |state| state.stored.seq);
             if stored < head.seq {
                 whole = false;
-                if complete
-                    && self.d.logs.get(log).is_none_or(|state| {
-                        self.d
-                            .account
-                            .accepts_item(&state.open.statement.device, log, head.seq)
-                    })
-                {
-                    self.notice(Notice::Suspicion(Suspicion::Withheld { log: *log }));
-                }
             } else if self.link_at(log, head.seq)?.is_some_and(|link| link != head.link) {
                 whole = false;
                 self.notice(Notice::Proof(Proof::SplitView { device, log: *log }));
@@ -544,7 +552,81 @@ impl Turn<'_> {
             .collect();
         for device in open {
             if let Some(peer) = self.disk.get::<Peer>(space::PEER, &device.0)? {
-                self.compare(peer, true)?;
+                self.compare(peer)?;
+            }
+        }
+        if !self.vouched_missing()?.is_empty() {
+            let at = self.now + MISSING_AFTER_MS;
+            if let Some(session) = self.session() {
+                session.vouched_at = at;
+            }
+            self.wake_at(at);
+        }
+        Ok(())
+    }
+
+    /// The logs of which heartbeats name more than is here.
+    fn vouched_missing(&self) -> Result<BTreeSet<LogId>, DeviceError> {
+        let mut missing = BTreeSet::new();
+        for (device, seen) in &self.d.peers {
+            if seen.verified == seen.at || self.d.account.member(device).is_none() {
+                continue;
+            }
+            if let Some(peer) = self.disk.get::<Peer>(space::PEER, &device.0)? {
+                let vector = peer.heartbeat.statement.vector;
+                missing.extend(
+                    vector
+                        .iter()
+                        .filter(|(log, head)| self.lacks(log, head.seq))
+                        .map(|(log, _)| *log),
+                );
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The other side has sent all it had, and others have more. Statements overtake what they name, so that it is waited
+    /// for, and asked for once: only what doesn't come even then is withheld.
+    pub(super) fn look_vouched(&mut self) -> Result<(), DeviceError> {
+        let now = self.now;
+        let Some(session) = self.session().filter(|session| session.vouched_at != 0) else {
+            return Ok(());
+        };
+        let at = session.vouched_at;
+        if now < at {
+            self.wake_at(at);
+            return Ok(());
+        }
+        let (asked, again) = (session.vouched_asked, now + MISSING_AFTER_MS);
+        (session.vouched_asked, session.vouched_at) = (true, 0);
+        let missing = self.vouched_missing()?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if asked {
+            for log in missing {
+                self.notice(Notice::Suspicion(Suspicion::Withheld { log }));
+            }
+            return Ok(());
+        }
+        if let Some(session) = self.session() {
+            session.vouched_at = again;
+        }
+        self.wake_at(again);
+        let vector = self.vector()?;
+        self.ask(Request::Vector(vector), Asked::Vector);
+        Ok(())
+    }
+
+    /// The account's server was restored: what others vouched for before may be gone from it, until they bring it. They say
+    /// anew what they have.
+    pub(super) fn forget_vouchers(&mut self) -> Result<(), DeviceError> {
+        for (key, peer) in self.disk.all::<Peer>(space::PEER, &[])? {
+            if peer.verified < peer.heartbeat.statement.at.ms {
+                self.disk.delete(space::PEER, &key);
+                if let Some(device) = device_of(&key) {
+                    self.d.peers.remove(&device);
+                }
             }
         }
         Ok(())
@@ -583,8 +665,8 @@ impl Turn<'_> {
             self.wake_at(due);
             return Ok(());
         }
-        // Nor what only this device has: whoever can't get it would suspect the server.
-        if !self.all_applied() || self.has_unconfirmed() || self.is_erasing() {
+        // Nor what the server hasn't: whoever can't get it would suspect it.
+        if !self.all_applied() || self.has_unconfirmed() || self.is_filling() || self.is_erasing() {
             return Ok(());
         }
         self.try_aside()?;
@@ -612,6 +694,19 @@ impl Turn<'_> {
     /// Whether the account's server hasn't confirmed all of the own log.
     fn has_unconfirmed(&self) -> bool {
         self.own_log().is_some_and(|(_, log)| log.safe < log.stored.seq)
+    }
+
+    /// Whether the other side lacks something of others' logs that is here.
+    fn is_filling(&self) -> bool {
+        self.d.session.as_ref().is_some_and(|session| {
+            session.sending.keys().any(|log| {
+                let confirmed = session.confirmed.get(log).copied().unwrap_or(0);
+                self.d
+                    .logs
+                    .get(log)
+                    .is_some_and(|state| confirmed < state.stored.seq)
+            })
+        })
     }
 
     /// Vouches for what is here, if others can have it: else the last checkpoint stands.

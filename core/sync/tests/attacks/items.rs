@@ -578,7 +578,7 @@ fn a_server_that_accepts_and_drops_is_found_out_by_a_heartbeat() {
     assert_no_alarm(&world, 1);
     world.pass(2 * DAY_MS);
     world.hang_up(1);
-    world.settle(60_000);
+    world.settle(90_000);
     assert!(
         world.seen(1, |notice| *notice
             == Notice::Suspicion(Suspicion::Withheld { log })),
