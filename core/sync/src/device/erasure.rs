@@ -353,6 +353,7 @@ impl Turn<'_> {
         for (key, _) in keys {
             self.disk.delete(space::KEY, &key);
             self.disk.delete(space::WRITES, &key);
+            self.disk.delete(space::FRESH, &key);
         }
         self.disk.delete(space::DOCUMENT, &handle.0);
         self.disk.delete(space::NEED, &handle.0);

@@ -529,16 +529,21 @@ impl Turn<'_> {
         Ok(Some(content.len()))
     }
 
-    /// The key that a document is written with now, and whether it is new; none: a new one can't be sealed yet.
+    /// The key that a document is written with now, and whether it has to be brought in; none: it can't be sealed yet.
     fn key_to_write(&mut self, handle: &Handle) -> Result<Option<(Secret, bool)>, DeviceError> {
-        if let Some(key) = self.writing_key(handle)? {
-            return Ok(Some((key, false)));
+        let known = self.writing_key(handle)?;
+        if let Some(key) = &known {
+            let generation = self.d.account.generation();
+            let reference = key_ref(&self.account(), handle, generation, key.expose());
+            if !self.is_fresh(handle, generation, reference)? {
+                return Ok(Some((key.clone(), false)));
+            }
         }
         if self.epoch_key().is_none() {
             self.want_wraps();
             return Ok(None);
         }
-        Ok(Some((Secret::random(self.random), true)))
+        Ok(Some((known.unwrap_or_else(|| Secret::random(self.random)), true)))
     }
 
     /// At most 64 logs whose erasures this log hasn't named.
@@ -626,6 +631,7 @@ impl Turn<'_> {
             let reference = key_ref(&account, &handle, generation, key.expose());
             self.add_key(&handle, generation, reference, key)?;
             self.write_with(&handle, generation, reference);
+            self.brought_in(&handle, generation, reference, (*log, head.seq))?;
         }
         self.d.state.announced = raised(&self.d.state.announced, erased.iter().copied());
         if let Some(state) = self.d.logs.get_mut(log) {
@@ -710,6 +716,10 @@ impl Turn<'_> {
             }
         }
         self.safe(&log, seq);
+        if self.at_home() {
+            let holes = stored.holed.iter().map(|hole| hole.seq).collect();
+            self.brought_up_to(&log, seq, &holes)?;
+        }
         Ok(())
     }
 }

@@ -61,6 +61,9 @@ pub mod space {
     /// Log and number → nothing: an envelope of somebody who was shut out that lacks what it names. It isn't applied; its
     /// body stays.
     pub const ASIDE: u8 = 23;
+    /// Handle, generation and key reference → the envelope that brings in a key that was made here, as long as others may not
+    /// have it.
+    pub const FRESH: u8 = 26;
 }
 
 /// A struct of the journal: its fields, one after the other.
@@ -82,6 +85,16 @@ macro_rules! stored {
             }
         }
     };
+}
+
+stored! {
+    /// Where a document key that was made here is brought in.
+    pub(crate) struct BroughtIn {
+        /// The log.
+        log: LogId,
+        /// The number there; 0: nowhere any more.
+        seq: u64,
+    }
 }
 
 stored! {

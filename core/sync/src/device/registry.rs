@@ -1,9 +1,11 @@
 //! Document keys, the shards that hold them for everybody, and the table of the shards' keys.
 
+use std::collections::BTreeSet;
+
 use hearth_protocol::codec::{List, Set, Wire};
 use hearth_protocol::envelope::Nothing;
 use hearth_protocol::hash::{Signed, key_ref};
-use hearth_protocol::id::{Handle, Hash, KeyRef};
+use hearth_protocol::id::{Handle, Hash, KeyRef, LogId};
 use hearth_protocol::limits::MAX_MESSAGE_BYTES;
 use hearth_protocol::limits::SHARDS;
 use hearth_protocol::message::{RegistryPart, Request};
@@ -11,7 +13,7 @@ use hearth_protocol::registry::{RegistryUpdate, Shard, ShardIds, Table, shard_id
 use hearth_protocol::vector::Positions;
 
 use super::disk::Disk;
-use super::record::space;
+use super::record::{BroughtIn, space};
 use super::session::{Asked, genuine};
 use super::turn::{ONLY, Turn};
 use super::{Device, DeviceError, Notice};
@@ -139,6 +141,55 @@ impl Turn<'_> {
             let record = record_key(handle, generation, reference);
             self.disk.put(space::WRITES, &record, &Nothing {});
         }
+    }
+
+    /// Others have a key that was made here once they have this envelope.
+    pub(super) fn brought_in(
+        &mut self,
+        handle: &Handle,
+        generation: u32,
+        reference: KeyRef,
+        (log, seq): (LogId, u64),
+    ) -> Result<(), DeviceError> {
+        let record = record_key(handle, generation, reference);
+        let known: Option<BroughtIn> = self.disk.get(space::FRESH, &record)?;
+        // The first one counts: else whoever writes without a pause would bring it in for ever.
+        if known.is_none_or(|known| known.log != log || known.seq == 0) {
+            self.disk.put(space::FRESH, &record, &BroughtIn { log, seq });
+        }
+        Ok(())
+    }
+
+    /// Whether others may not have a key of this device yet.
+    pub(super) fn is_fresh(
+        &self,
+        handle: &Handle,
+        generation: u32,
+        reference: KeyRef,
+    ) -> Result<bool, DeviceError> {
+        self.disk
+            .has(space::FRESH, &record_key(handle, generation, reference))
+    }
+
+    /// The account's server has a log up to here; what was taken as a hole brings in nothing.
+    pub(super) fn brought_up_to(
+        &mut self,
+        log: &LogId,
+        upto: u64,
+        holes: &BTreeSet<u64>,
+    ) -> Result<(), DeviceError> {
+        for (key, known) in self.disk.all::<BroughtIn>(space::FRESH, &[])? {
+            if known.log != *log || known.seq == 0 || known.seq > upto {
+                continue;
+            }
+            if holes.contains(&known.seq) {
+                self.disk
+                    .put(space::FRESH, &key, &BroughtIn { log: *log, seq: 0 });
+            } else {
+                self.disk.delete(space::FRESH, &key);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn mark_dirty(&mut self, shard: u8) {
@@ -393,6 +444,7 @@ impl Turn<'_> {
             }
             let reference = key_ref(&account, &handle, generation, key.expose());
             let record = record_key(&handle, generation, reference);
+            self.disk.delete(space::FRESH, &record);
             if !self.disk.has(space::KEY, &record)? {
                 self.disk.put(space::KEY, &record, key.expose());
                 self.d.aside_stale = true;
