@@ -14,7 +14,7 @@ use hearth_protocol::vector::Head;
 use super::control::any_log_key;
 use super::{ACCEPTED, Fault, Relay, Turn};
 use crate::account::device_row;
-use crate::rows::LogRow;
+use crate::rows::{DeviceRow, LogRow};
 use crate::session::SessionId;
 use crate::store::{Space, Store, StoreError};
 
@@ -49,7 +49,13 @@ impl<S: Store> Relay<S> {
         match statement {
             AnyStatement::LogOpen(open) => self.take_log_open(account, open)?,
             AnyStatement::EraseAck(ack) => self.take_erase_ack(account, ack)?,
-            AnyStatement::EpochAck(ack) => self.take_epoch_ack(account, ack)?,
+            AnyStatement::EpochAck(ack) => {
+                let by = ack.statement.device;
+                if !self.take_epoch_ack(account, ack)? && self.session(id)?.device() == Some(by) {
+                    // It doesn't know what it has said itself: it comes from a backup.
+                    self.tell_again(id, account, &by)?;
+                }
+            }
             AnyStatement::Grant(grant) => self.take_grant(account, grant)?,
             AnyStatement::Heartbeat(heartbeat) => self.take_heartbeat(account, heartbeat)?,
             AnyStatement::Checkpoint(checkpoint) => self.take_checkpoint(account, checkpoint)?,
@@ -253,7 +259,8 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    fn take_epoch_ack(&mut self, account: &AccountId, ack: &Signed<EpochAck>) -> Result<(), Fault> {
+    /// False: a newer one is here.
+    fn take_epoch_ack(&mut self, account: &AccountId, ack: &Signed<EpochAck>) -> Result<bool, Fault> {
         let statement = &ack.statement;
         let key = self.member_key(account, &statement.device)?;
         ack.verify(account, &key).map_err(|_| ErrorCode::BadSignature)?;
@@ -263,11 +270,11 @@ impl<S: Store> Relay<S> {
             return Err(ErrorCode::NotFound.into());
         }
         let mut device = device_row(&self.rows, account, &statement.device)?;
-        if statement.number < device.epoch
-            || statement.number == device.epoch && device.agreement == Some(statement.agreement)
-        {
-            // Older than what is known, or known.
-            return Ok(());
+        if statement.number < device.epoch {
+            return Ok(false);
+        }
+        if statement.number == device.epoch && device.agreement == Some(statement.agreement) {
+            return Ok(true);
         }
         device.epoch = statement.number;
         device.agreement = Some(statement.agreement);
@@ -278,7 +285,21 @@ impl<S: Store> Relay<S> {
             EPOCH_ACK,
             &statement.device,
             &AnyStatement::EpochAck(ack.clone()),
-        )
+        )?;
+        Ok(true)
+    }
+
+    /// Sends a device all statements again, whatever it had confirmed.
+    fn tell_again(&mut self, id: SessionId, account: &AccountId, device: &DeviceId) -> Result<(), Fault> {
+        let remembered = DeviceRow {
+            statements: 0,
+            ..device_row(&self.rows, account, device)?
+        };
+        self.rows.put(account, Space::Devices, &device.0, &remembered)?;
+        let session = self.session(id)?;
+        session.statements_sent = 0;
+        session.statement_marks.clear();
+        Ok(())
     }
 
     fn take_grant(&mut self, account: &AccountId, grant: &Signed<Grant>) -> Result<(), Fault> {

@@ -323,15 +323,19 @@ impl Turn<'_> {
     /// After a backup: the agreement key that the others know is lost, so that nobody can give this device the running
     /// epoch's key. It says again that the epochs before are over, which it makes true, and names a key that it has.
     fn name_a_new_key(&mut self) {
-        let running = self.running();
-        if self.d.lost_ack == 0 || self.d.lost_ack > running || self.d.state.doubtful || !self.at_home() {
+        let number = self.d.lost_ack;
+        if number == 0 || number > self.running() || self.d.state.doubtful || !self.at_home() {
             return;
         }
-        let Some((id, _)) = self.d.account.epoch() else {
+        // The same number again: by that the others know that the key is another one. A higher one would say that this
+        // device has the running epoch's key.
+        let entry = self.d.epoch_entry(number).and_then(|at| usize::try_from(at).ok());
+        let Some(entry) = entry.and_then(|at| self.d.history.get(at)) else {
             return;
         };
+        let id = entry.id(&self.account());
         self.d.keys.epochs.clear();
-        self.acknowledge_epoch(id, running);
+        self.acknowledge_epoch(id, number);
     }
 
     fn acknowledge_epoch(&mut self, id: Hash, number: u64) {
