@@ -66,6 +66,7 @@ impl Turn<'_> {
             self.say_applied_live()?;
             self.look_unexplained()?;
             self.look_vouched()?;
+            self.look_other_lives()?;
             self.keep_house()?;
             self.say_unsent()?;
             self.send_erasures()?;

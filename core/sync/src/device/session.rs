@@ -6,7 +6,7 @@ use hearth_protocol::codec::{Set, Wire};
 use hearth_protocol::control::ControlEntry;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
-use hearth_protocol::id::{Handle, Hash, InstanceToken, LogId, VerifyKey};
+use hearth_protocol::id::{DeviceId, Handle, Hash, InstanceToken, LogId, VerifyKey};
 use hearth_protocol::message::{
     Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame, Stored,
     Welcome, session_id,
@@ -175,6 +175,8 @@ pub(super) struct Session {
     /// Documents of which the other side says that they are erased, with a log that has something of them, and until when
     /// their erasure may come.
     pub(super) unexplained: BTreeMap<Handle, (LogId, u64)>,
+    /// Devices with the same vector and another live set, and until when an erasure that explains it may come.
+    pub(super) other_lives: BTreeMap<DeviceId, u64>,
     /// When what heartbeats name and isn't here is looked at; 0: there is nothing.
     pub(super) vouched_at: u64,
     /// It was asked for.
@@ -280,6 +282,7 @@ impl Turn<'_> {
             published: false,
             up_to_date_said: false,
             unexplained: BTreeMap::new(),
+            other_lives: BTreeMap::new(),
             vouched_at: 0,
             vouched_asked: false,
             expected_at: 0,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hearth_protocol::erasure::{EraseAck, EraseSet};
 use hearth_protocol::hash::Signed;
-use hearth_protocol::id::{Hash, LogId, TimeMs, VerifyKey};
+use hearth_protocol::id::{DeviceId, Hash, LogId, TimeMs, VerifyKey};
 use hearth_protocol::limits::{HEARTBEAT_INTERVAL_MS, MAX_LOGS};
 use hearth_protocol::message::Request;
 use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Heartbeat, Live, LogOpen, live_root};
@@ -126,7 +126,7 @@ impl Turn<'_> {
         self.d.unsent.insert(number);
     }
 
-    fn key_of(&self, device: &hearth_protocol::id::DeviceId) -> Option<VerifyKey> {
+    fn key_of(&self, device: &DeviceId) -> Option<VerifyKey> {
         Some(self.d.account.devices().get(device)?.keys.log)
     }
 
@@ -518,14 +518,14 @@ impl Turn<'_> {
                 self.notice(Notice::Proof(Proof::SplitView { device, log: *log }));
             }
         }
-        self.try_aside()?;
-        // An erasure that is under way has left the live set, and isn't in the erased set yet.
-        let equal = !self.is_erasing()
-            && theirs.vector == self.applied_vector()?
-            && theirs.erased == self.erase_set()?;
-        if equal && theirs.erased_root == self.d.erased.root() && theirs.live_root != self.live_root()? {
+        if self.lives_otherwise(theirs)? {
             whole = false;
-            self.notice(Notice::Suspicion(Suspicion::LiveRoot { device }));
+            // Bodies may have come as holes because of an erasure that is still on its way.
+            let at = self.now + MISSING_AFTER_MS;
+            if let Some(session) = self.session() {
+                session.other_lives.entry(device).or_insert(at);
+            }
+            self.wake_at(at);
         }
         if whole && let Some(seen) = self.d.peers.get_mut(&device) {
             seen.verified = seen.at;
@@ -536,6 +536,42 @@ impl Turn<'_> {
             self.disk.put(space::PEER, &device.0, &peer);
             if self.d.session.as_ref().is_some_and(|session| session.complete) {
                 self.check_expected()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a heartbeat has the same vector and erasures as this device, and another live set.
+    fn lives_otherwise(&mut self, theirs: &Heartbeat) -> Result<bool, DeviceError> {
+        self.try_aside()?;
+        // An erasure that is under way has left the live set, and isn't in the erased set yet.
+        let equal = !self.is_erasing()
+            && theirs.vector == self.applied_vector()?
+            && theirs.erased == self.erase_set()?;
+        Ok(equal && theirs.erased_root == self.d.erased.root() && theirs.live_root != self.live_root()?)
+    }
+
+    /// Live sets that differed, and still do, are a suspicion.
+    pub(super) fn look_other_lives(&mut self) -> Result<(), DeviceError> {
+        let now = self.now;
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        let due: Vec<DeviceId> = session
+            .other_lives
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(device, _)| *device)
+            .collect();
+        session.other_lives.retain(|_, at| *at > now);
+        if let Some(at) = session.other_lives.values().min().copied() {
+            self.wake_at(at);
+        }
+        for device in due {
+            if let Some(peer) = self.disk.get::<Peer>(space::PEER, &device.0)?
+                && self.lives_otherwise(&peer.heartbeat.statement)?
+            {
+                self.notice(Notice::Suspicion(Suspicion::LiveRoot { device }));
             }
         }
         Ok(())
