@@ -9,7 +9,7 @@ mod kit;
 use std::collections::BTreeSet;
 
 use hearth_protocol::control::RevokeReason;
-use hearth_protocol::envelope::Run;
+use hearth_protocol::envelope::{Envelope, HeaderVersion, Item, Run, SignedHole};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::message::{Refusal, Reply, Request};
 use hearth_protocol::statement::AnyStatement;
@@ -162,30 +162,24 @@ fn what_a_server_refuses_is_said_again_later_and_later() {
     });
     world.erase(0, handle);
     world.settle(1_000);
-    // One for the erasure, and one for its receipt.
-    let each = said.borrow().len();
-    assert_eq!(each, 2);
+    assert!(!said.borrow().is_empty());
     // Two seconds, four, eight, …, and never longer than ten minutes; each after the last refusal.
-    for (place, wait_s) in [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
-        .into_iter()
-        .enumerate()
-    {
-        let refused = world.now;
-        world.pass(wait_s * 800);
-        assert_eq!(
-            said.borrow().len(),
-            each * (place + 1),
-            "too early for {wait_s} s"
-        );
-        while said.borrow().len() < each * (place + 2) {
-            assert!(
-                world.now < refused + (wait_s + 1) * 1_000,
-                "too late for {wait_s} s"
-            );
-            world.pass(50);
+    let mut waited = Vec::new();
+    for _ in 0..12 {
+        let (refused, before) = (world.now, said.borrow().len());
+        while said.borrow().len() == before && world.now < refused + 1_000_000 {
+            world.pass(100);
         }
+        waited.push((world.now - refused + 500) / 1_000);
     }
-    assert_eq!(world.device(1).status(world.now).unsent, each, "they are kept");
+    // The first refusal was up to a second before.
+    assert_eq!(
+        waited[1..],
+        [4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600],
+        "{waited:?}"
+    );
+    assert!(waited[0] <= 2, "{waited:?}");
+    assert!(world.device(1).status(world.now).unsent > 0, "it is kept");
     // And taken as soon as nothing speaks against it.
     (world.up, world.down) = (None, None);
     world.pass(601_000);
@@ -268,4 +262,76 @@ fn a_key_whose_envelope_became_a_hole_is_brought_in_again() {
     assert!(has(&world, 1, &handle, b"sealed for the old epoch"));
     all_is_well(&mut world);
     world.assert_nobody_accused();
+}
+
+#[test]
+fn a_hole_that_overtakes_its_erasure_accuses_nobody() {
+    let (mut world, handle) = pair(10);
+    let log = log_of(&world, 1);
+    let before = stored(&world, 1, &log);
+    let previous = link(&world, 1, &log, before);
+    // What node 1 writes reaches node 0 as the hole that an erasure has made of it meanwhile.
+    let id = account(&world);
+    let run = intercept(&mut world, 0, |world| world.edit(1, handle, b"soon erased"));
+    let sealed = first_envelope(&run);
+    let signature = sealed.signature;
+    let envelope = Envelope {
+        version: HeaderVersion::V1,
+        log,
+        seq: before + 1,
+        sealed,
+    };
+    let header_hash = envelope.header_hash(&id, &previous);
+    let hole = Item::SignedHole(SignedHole {
+        header_hash,
+        signature,
+    });
+    let run = Run {
+        items: vec![hole].try_into().unwrap(),
+        ..run
+    };
+    inject_run(&mut world, 0, run);
+    // Its heartbeat of that moment comes, then the erasure.
+    next_heartbeat(&mut world, 1);
+    world.give(1, Input::Tick);
+    world.settle(2_000);
+    assert_eq!(stored(&world, 0, &log), before + 1);
+    world.assert_honest();
+    world.erase(1, handle);
+    world.settle(5_000);
+    world.assert_honest();
+    world.settle(60_000);
+    world.assert_honest();
+    all_is_well(&mut world);
+    world.assert_honest();
+}
+
+#[test]
+fn a_machine_that_forgot_its_newest_agreement_key_is_given_the_epoch() {
+    for (rounds, away) in [(1, true), (2, false), (3, true)] {
+        let mut world = devices(11, 2);
+        let handle = world.handle();
+        world.edit(1, handle, b"before the backup");
+        world.settle(5_000);
+        // The token in it is the one of the session that goes on: nothing tells the server what is missing afterwards.
+        let (disk, keychain) = (world.nodes[0].disk.clone(), world.nodes[0].keychain.clone());
+        for _ in 0..rounds {
+            world.give(1, Input::Rotate);
+            world.settle(10_000);
+        }
+        world.offline(0);
+        if away {
+            world.give(1, Input::Rotate);
+            world.settle(10_000);
+        }
+        world.restore_machine(0, disk, keychain);
+        world.online(0);
+        world.settle(60_000);
+        all_is_well(&mut world);
+        assert!(world.device(0).status(world.now).epoch_key, "{rounds} {away}");
+        world.edit(0, handle, b"after it");
+        world.settle(60_000);
+        assert!(has(&world, 1, &handle, b"after it"), "{rounds} {away}");
+        world.assert_nobody_accused();
+    }
 }
