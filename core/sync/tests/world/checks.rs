@@ -1,7 +1,7 @@
 //! What has to be true of a world.
 
 use hearth_protocol::id::Handle;
-use hearth_sync::device::Notice;
+use hearth_sync::device::{Notice, space};
 use memchr::memmem;
 
 use super::World;
@@ -145,6 +145,47 @@ impl World {
             }
         }
         None
+    }
+
+    /// Remembers what can't be lost any more: all that a device has whose last word the server has confirmed.
+    pub fn note_kept(&mut self) {
+        for node in 0..self.nodes.len() {
+            let this = &self.nodes[node];
+            let Some(device) = &this.device else { continue };
+            let status = device.status(self.now);
+            let waits = this
+                .disk
+                .journal
+                .records()
+                .any(|(at, _, _)| [space::OUTBOX, space::NEED].contains(&at));
+            if this.disk.dirty.is_empty() && this.pending.is_empty() && !waits && status.unconfirmed == 0 {
+                for (handle, changes) in &this.disk.documents {
+                    self.kept
+                        .extend(changes.iter().map(|change| (*handle, change.clone())));
+                }
+            }
+        }
+    }
+
+    /// Nothing that was confirmed once is lost, unless it was erased.
+    pub fn assert_kept(&self) {
+        for (node, this) in self.nodes.iter().enumerate() {
+            if !self.counts(node) {
+                continue;
+            }
+            for (handle, change) in &self.kept {
+                assert!(
+                    this.disk.erased.contains(handle)
+                        || this
+                            .disk
+                            .documents
+                            .get(handle)
+                            .is_some_and(|document| document.contains(change)),
+                    "node {node} has lost a change of {handle:?}: {}",
+                    String::from_utf8_lossy(change)
+                );
+            }
+        }
     }
 
     pub fn seen(&self, node: usize, wanted: impl Fn(&Notice) -> bool) -> bool {

@@ -82,6 +82,8 @@ pub struct World {
     pub down: Option<Tap>,
     /// Who sits at the wire to the relays.
     pub up: Option<Tap>,
+    /// Changes that the server has confirmed to somebody: they may not be lost any more.
+    pub kept: BTreeSet<(Handle, Vec<u8>)>,
     /// Of each document: its text, the beginnings of its sealed bodies, its keys.
     pub secrets: BTreeMap<Handle, BTreeSet<Vec<u8>>>,
 }
@@ -127,6 +129,7 @@ impl World {
             verbose: std::env::var_os("WORLD").is_some(),
             down: None,
             up: None,
+            kept: BTreeSet::new(),
             secrets: BTreeMap::new(),
             random,
         };

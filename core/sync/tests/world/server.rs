@@ -61,6 +61,8 @@ impl World {
     pub fn restore_server(&mut self, store: ServerStore) {
         self.put_store(store);
         self.relays[0].restored().unwrap();
+        // Who has lost it too, and was the only one, can't bring it again.
+        self.kept.clear();
         self.log("server restored", &[]);
     }
 
