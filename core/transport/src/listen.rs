@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hearth_protocol::error::ErrorCode;
-use quinn::{EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 use tokio::sync::{mpsc, watch};
 
 use crate::connection::{Connection, Guard, Role, Shared};
@@ -51,12 +51,8 @@ impl Listener {
     pub fn new(socket: UdpSocket, identity: &Identity, limits: Limits) -> io::Result<Self> {
         let shared = Shared::new(limits);
         let config = server_config(identity, &shared.limits)?;
-        let endpoint = quinn::Endpoint::new(
-            EndpointConfig::default(),
-            Some(config),
-            socket,
-            Arc::new(TokioRuntime),
-        )?;
+        let endpoint =
+            quinn::Endpoint::new(identity.endpoint(), Some(config), socket, Arc::new(TokioRuntime))?;
         let counters = Arc::new(Counters::default());
         let (sender, arrived) = mpsc::channel(64);
         let (stop, stopped) = watch::channel(false);

@@ -4,8 +4,12 @@
 //! certificate is self-signed with its transport key. A server's may be anything: what counts is `Welcome.proof`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use quinn::EndpointConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -18,6 +22,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved, SignatureScheme};
 
 use crate::certificate;
+
+/// At most one reset in this time: they go to whoever has a connection of an earlier process, and are smaller than what they
+/// answer.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Why an identity can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +47,8 @@ pub enum IdentityError {
 #[derive(Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
+    /// Of the private key: what ends connections of an earlier process with the same one.
+    reset: [u8; 40],
 }
 
 impl std::fmt::Debug for Identity {
@@ -82,17 +92,43 @@ impl Identity {
     }
 
     fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, IdentityError> {
+        let reset = reset_secret(key.secret_der());
         let certified = CertifiedKey::from_der(chain, key, &provider::default_provider())
             .map_err(IdentityError::Unusable)?;
         Ok(Self {
             certified: Arc::new(certified),
+            reset,
         })
+    }
+
+    /// What QUIC's endpoint is made with. Its keys come from the identity's, so that a server that was killed and runs
+    /// again can tell the devices at once that their connections are gone (RFC 9000, section 10.3), where they would wait
+    /// for a minute else.
+    pub(crate) fn endpoint(&self) -> EndpointConfig {
+        let (reset, names) = self.reset.split_at(32);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, reset);
+        let mut config = EndpointConfig::new(Arc::new(key));
+        config.min_reset_interval(RESET_INTERVAL);
+        let names = names
+            .iter()
+            .fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(names)));
+        config
     }
 
     /// The Ed25519 key of the certificate; none if it has one of another kind.
     pub fn public_key(&self) -> Option<[u8; 32]> {
         key_of(self.certified.cert.first()?).ok().flatten()
     }
+}
+
+/// Two keys for QUIC's endpoint: HMAC-SHA256 of what they are for, under the private key's bytes.
+fn reset_secret(key: &[u8]) -> [u8; 40] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut secret = [0; 40];
+    secret[..32].copy_from_slice(hmac::sign(&key, b"hearth-sync/1 stateless reset").as_ref());
+    secret[32..].copy_from_slice(&hmac::sign(&key, b"hearth-sync/1 connection ids").as_ref()[..8]);
+    secret
 }
 
 /// The self-signed certificate of a seed and its key (PKCS #8), DER: what [`Identity::from_seed`] shows.

@@ -318,3 +318,45 @@ async fn calling_where_nobody_is_says_so() {
         .await;
     assert!(matches!(called, Err(DialError::Unreachable)));
 }
+
+/// Passes datagrams on to whichever server stands behind it, as a port does that a new process has taken over.
+async fn port(mut behind: tokio::sync::watch::Receiver<SocketAddr>) -> SocketAddr {
+    let bind = || tokio::net::UdpSocket::bind("127.0.0.1:0");
+    let (front, back) = (bind().await.unwrap(), bind().await.unwrap());
+    let address = front.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut there, mut here) = (vec![0; 2048], vec![0; 2048]);
+        let mut device = None;
+        loop {
+            tokio::select! {
+                Ok((length, from)) = front.recv_from(&mut there) => {
+                    device = Some(from);
+                    let server = *behind.borrow_and_update();
+                    back.send_to(&there[..length], server).await.unwrap();
+                }
+                Ok((length, from)) = back.recv_from(&mut here) => {
+                    // What the one before still says isn't heard: its process is gone.
+                    let stands = *behind.borrow();
+                    if let (Some(device), true) = (device, from == stands) {
+                        front.send_to(&here[..length], device).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_and_runs_again_ends_its_old_connections_at_once() {
+    let (mut before, first) = listener(Limits::default());
+    let (stands, behind) = tokio::sync::watch::channel(first);
+    let address = port(behind).await;
+    let (device, server) = tokio::join!(call(address), before.accept());
+    let (mut device, _server) = (device.unwrap(), server.unwrap());
+    let (_after, second) = listener(Limits::default());
+    stands.send(second).unwrap();
+    device.sender.frame(b"is anybody there?".to_vec()).unwrap();
+    let ended = timeout(Duration::from_secs(5), closed(&mut device)).await;
+    assert_eq!(ended.expect("at once").code, None);
+}
