@@ -46,11 +46,22 @@ const SETTINGS: &str = "
 /// # Errors
 /// [`StoreError::Corrupt`] when the key, which its header vouches for, does not read the file.
 pub(crate) fn open(path: &Path, key: &Secret) -> Result<Connection, StoreError> {
+    match open_as(path, key, "") {
+        // The index of the log has no room beside the database. Who is alone with the database keeps it in memory: so a
+        // profile can be read while the disk is full.
+        Err(StoreError::Full) => open_as(path, key, "PRAGMA locking_mode = EXCLUSIVE;"),
+        opened => opened,
+    }
+}
+
+fn open_as(path: &Path, key: &Secret, locking: &str) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     set_key(&connection, key)?;
+    // Before anything is read.
+    connection.execute_batch(locking)?;
     connection.execute_batch(SETTINGS)?;
     vector::register(&connection)?;
     let flags =
