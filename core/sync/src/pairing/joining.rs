@@ -176,11 +176,11 @@ impl Joining {
                     self.stage = Stage::Confirm(agreed);
                     Ok(Vec::new())
                 }
-                Err(_) => self.next_try(random),
+                Err(_) => Ok(self.next_try(random)),
             },
             (Stage::Confirm(agreed), MailboxMessage::Confirm(theirs)) => {
                 if !agreed.confirms(theirs) {
-                    return self.next_try(random);
+                    return Ok(self.next_try(random));
                 }
                 let channel = Channel {
                     key: agreed.pairing_key(),
@@ -199,7 +199,7 @@ impl Joining {
                 Ok(PairingMessage::Offer(offer)) => {
                     self.take_offer(channel, &introduction, nonce, offer, signer, random)
                 }
-                _ => self.next_try(random),
+                _ => Ok(self.next_try(random)),
             },
             (
                 Stage::Compare {
@@ -221,7 +221,7 @@ impl Joining {
                     Ok(self.conclude())
                 }
                 // It was sealed under a key that only the two have, or it is garbage: nothing to learn by guessing.
-                _ => self.next_try(random),
+                _ => Ok(self.next_try(random)),
             },
             (stage, _) => {
                 self.stage = stage;
@@ -306,11 +306,21 @@ impl Joining {
         }
     }
 
-    fn next_try(&mut self, random: &mut dyn Random) -> Outputs {
-        let left = self.window.fail()?;
-        let mut outputs = vec![Output::TryFailed { left }];
-        outputs.extend(self.start(random));
-        Ok(outputs)
+    fn next_try(&mut self, random: &mut dyn Random) -> Vec<Output<Joined>> {
+        match self.window.fail() {
+            Ok(left) => {
+                let mut outputs = vec![Output::TryFailed { left }];
+                outputs.extend(self.start(random));
+                outputs
+            }
+            Err(why) => {
+                // The other side knows of a failed try by the beginning of the next one: of this one nothing comes.
+                let mut outputs = self.start(random);
+                self.stage = Stage::Over;
+                outputs.push(Output::Failed(why));
+                outputs
+            }
+        }
     }
 }
 

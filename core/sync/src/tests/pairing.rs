@@ -301,17 +301,18 @@ fn a_mistyped_code_may_be_typed_again_three_times_in_all() {
     let mut scene = Scene::of(&right, &wrong);
     let Code::Typed(code) = &wrong else { unreachable!() };
     scene.settle();
-    for _ in 0..2 {
-        let outputs = scene.admitting.retype(code, NOW + 1, &mut scene.random);
-        scene.of_old(outputs);
-        scene.settle();
-    }
-    assert_eq!(scene.ended.0, Some(PairingError::Used), "the code is used up");
     let other = TypedCode::new(*b"zzzzdefghij");
     assert_eq!(
         scene.admitting.retype(&other, NOW + 1, &mut scene.random).err(),
         Some(PairingError::OtherCode)
     );
+    for _ in 0..2 {
+        let outputs = scene.admitting.retype(code, NOW + 1, &mut scene.random);
+        scene.of_old(outputs);
+        scene.settle();
+    }
+    let used = Some(PairingError::Used);
+    assert_eq!(scene.ended, (used, used), "the code is used up, and both know");
 }
 
 #[test]
