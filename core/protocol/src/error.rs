@@ -29,6 +29,8 @@ wire_code! {
         NotInvited = 22,
         /// The account exists already.
         AccountExists = 23,
+        /// The server's operator has removed the account from it.
+        Purged = 24,
         /// A signature is wrong, or of a key that isn't entitled.
         BadSignature = 32,
         /// The control log has grown: fetch, then issue the entry again.

@@ -105,6 +105,8 @@ pub enum Space {
     Invitations = 22,
     /// The erasure that stands at a place: log and number.
     ErasePlaces = 23,
+    /// Under [`SHARED`]: SHA-256 of the ids of accounts that the operator removed. Empty values.
+    Purged = 24,
 }
 
 impl Space {
@@ -133,6 +135,7 @@ impl Space {
         Self::Owed,
         Self::Invitations,
         Self::ErasePlaces,
+        Self::Purged,
     ];
 }
 

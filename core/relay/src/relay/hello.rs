@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 
 use hearth_protocol::codec::{Map, Wire};
 use hearth_protocol::control::{Action, ControlEntry};
+use hearth_protocol::envelope::Nothing;
 use hearth_protocol::error::ErrorCode;
+use hearth_protocol::hash::sha256;
 use hearth_protocol::id::{AccountId, DeviceId, InstanceToken, LogId, TimeMs};
 use hearth_protocol::limits::MAX_LOSING_ENTRIES;
 use hearth_protocol::message::{
@@ -47,7 +49,7 @@ impl<S: Store> Relay<S> {
         }
         let cached = self.accounts.contains_key(&hello.account);
         if !self.load(&hello.account)? {
-            return Err(Fault::Close(ErrorCode::UnknownAccount));
+            return Err(Fault::Close(self.not_here(&hello.account)?));
         }
         let outcome = self.hello_to(id, number, hello, version, turn);
         // Whoever wasn't let in doesn't keep an account in memory that nobody is connected to.
@@ -55,6 +57,16 @@ impl<S: Store> Relay<S> {
             self.accounts.remove(&hello.account);
         }
         outcome
+    }
+
+    /// Why an account isn't here. Devices bring one that was lost, and none that was removed.
+    fn not_here(&self, account: &AccountId) -> Result<ErrorCode, StoreError> {
+        let removed: Option<Nothing> = self.rows.get(&SHARED, Space::Purged, &sha256(&account.0).0)?;
+        Ok(if removed.is_some() {
+            ErrorCode::Purged
+        } else {
+            ErrorCode::UnknownAccount
+        })
     }
 
     fn hello_to(

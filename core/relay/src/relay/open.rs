@@ -15,6 +15,9 @@ use crate::account::{Loaded, RESTORED_KEY};
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
 
+/// Entries of an account that was just made: its genesis and its first epoch.
+const FIRST_ENTRIES: usize = 2;
+
 /// An hour, in seconds.
 const HOUR_S: u64 = 3_600;
 
@@ -96,11 +99,15 @@ impl<S: Store> Relay<S> {
         if whole && !named {
             return Err(ErrorCode::ControlInvalid.into());
         }
-        let fresh = !open
-            .entries
-            .iter()
-            .any(|entry| matches!(entry.statement.action, Action::ServerChange(_)));
+        // A new account has its first entries, and the table that its epoch names. Else its devices bring what was here, and
+        // was lost or removed, or what was elsewhere.
+        let table = control.epoch().map(|(_, epoch)| epoch.table);
+        let fresh = open.entries.len() <= FIRST_ENTRIES && table == Some(open.registry.table.id(&account));
+        self.rows.delete(&SHARED, Space::Purged, &sha256(&account.0).0)?;
         self.put_account(control, &open.entries)?;
+        if !fresh {
+            self.rows.put(&account, Space::Account, RESTORED_KEY, &0u64)?;
+        }
         let outcome = self.put_epoch(&account, open, whole, fresh);
         if outcome.is_err() {
             // The transaction is rolled back; this session has no account that would be dropped with it.
@@ -132,9 +139,6 @@ impl<S: Store> Relay<S> {
         }
         self.check_wraps(account, &open.wraps, &epoch, fresh)?;
         self.rows.put(account, Space::Wraps, b"", &open.wraps)?;
-        if fresh && open.registry.table.id(account) != epoch.table {
-            return Err(ErrorCode::ControlInvalid.into());
-        }
         self.check_registry(account, &open.registry, !fresh, false, None)?;
         Ok(self.put_registry(account, &open.registry)?)
     }
@@ -157,12 +161,6 @@ impl<S: Store> Relay<S> {
         loaded.row.arrived = loaded.is_here(&key);
         loaded.row.control_bytes = entries.iter().map(|entry| entry.encode().len() as u64).sum();
         loaded.save(&mut self.rows)?;
-        let moved = entries
-            .iter()
-            .any(|entry| matches!(entry.statement.action, Action::ServerChange(_)));
-        if moved {
-            self.rows.put(&account, Space::Account, RESTORED_KEY, &0u64)?;
-        }
         self.accounts.insert(account, loaded);
         Ok(())
     }

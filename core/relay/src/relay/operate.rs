@@ -1,5 +1,6 @@
 //! What an operator does, with nobody connected or while the relay runs.
 
+use hearth_protocol::envelope::Nothing;
 use hearth_protocol::erasure::Erase;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, sha256};
@@ -77,7 +78,7 @@ impl<S: Store> Relay<S> {
     }
 
     /// Deletes everything of an account, and closes its sessions. Says whether it was there. The bytes are gone from the
-    /// disk after the store's next scrub.
+    /// disk after the store's next scrub. Its devices are told `Purged`, until one of them opens it again.
     pub fn purge(
         &mut self,
         account: &AccountId,
@@ -94,7 +95,7 @@ impl<S: Store> Relay<S> {
         };
         let sessions = self.present.get(account).cloned().unwrap_or_default();
         for id in sessions {
-            self.close(id, ErrorCode::UnknownAccount, &mut turn);
+            self.close(id, ErrorCode::Purged, &mut turn);
         }
         let recovery = *self.loaded(account)?.control.recovery();
         self.rows.begin()?;
@@ -115,6 +116,9 @@ impl<S: Store> Relay<S> {
                     )?;
                 }
             }
+            // Else the first device that calls would bring all of it again.
+            self.rows
+                .put(&SHARED, Space::Purged, &sha256(&account.0).0, &Nothing {})?;
             self.rows.store.purge(account)?;
             self.rows.store.commit()
         })();

@@ -3,13 +3,13 @@
 use hearth_protocol::codec::{Map, Set};
 use hearth_protocol::control::{Action, EpochWraps, Recover, device_proof_id};
 use hearth_protocol::error::ErrorCode;
-use hearth_protocol::id::{AgreementKey, Hash};
+use hearth_protocol::id::{AccountId, AgreementKey, Hash};
 use hearth_protocol::message::{Fetch, PushControl, Reply, Request};
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::vector::VersionVector;
 
 use super::kit::*;
-use crate::Signer as _;
+use crate::{Output, Signer as _};
 
 fn push_epoch(
     world: &mut World,
@@ -37,7 +37,7 @@ fn table_id(world: &World) -> Hash {
 fn an_account_is_opened_once_and_by_whom_the_operator_likes() {
     struct Only(&'static str);
     impl crate::Admission for Only {
-        fn admits(&self, _: &hearth_protocol::id::AccountId, invitation: &str, _: u64) -> bool {
+        fn admits(&self, _: &AccountId, invitation: &str, _: u64) -> bool {
             invitation == self.0
         }
     }
@@ -58,16 +58,16 @@ fn an_account_is_opened_once_and_by_whom_the_operator_likes() {
     let mut device = world.device(1);
     world.hello(session, &mut device);
 
-    // For another server; and with a table that isn't the epoch's.
+    // For another server; and with a table of another epoch.
     let mut other = World::empty(|config| config.signer = Box::new(key(SERVER + 1)));
     let session = other.connect(1);
     let open = other.opening("");
     assert_eq!(other.accept(session, open), Err(ErrorCode::ControlInvalid));
     let mut other = World::empty(|_| {});
-    other.table = table(&other.account, 1, 1, 1, Hash::ZERO, &[], vec![]);
+    other.table = table(&other.account, 1, 2, 1, Hash::ZERO, &[], vec![]);
     let session = other.connect(1);
     let open = other.opening("");
-    assert_eq!(other.accept(session, open), Err(ErrorCode::ControlInvalid));
+    assert_eq!(other.accept(session, open), Err(ErrorCode::RegistryConflict));
     let mut device = other.device(1);
     device.table = Hash::ZERO;
     let got = other.ask(session, Request::Hello(Box::new(device.hello())));
@@ -79,10 +79,55 @@ fn an_account_is_opened_once_and_by_whom_the_operator_likes() {
 }
 
 #[test]
+fn an_account_that_was_lost_is_brought_again_and_one_that_was_removed_only_by_an_opening() {
+    let mut world = World::new();
+    let device = world.device(1);
+    let session = world.online(&mut device.clone());
+    // The table has gone on since its epoch began.
+    let next = table(&world.account, 1, 1, 2, table_id(&world), &[], vec![]);
+    world
+        .accept(session, Request::Registry(Box::new(next.clone())))
+        .unwrap();
+    world.table = next;
+    let account = world.account;
+    let (known, out) = world
+        .relay
+        .purge(&account, world.now, &mut world.entropy)
+        .unwrap();
+    assert!(known);
+    assert!(
+        out.iter().any(|output| matches!(
+            output,
+            Output::Close {
+                code: ErrorCode::Purged,
+                ..
+            }
+        )),
+        "{out:?}"
+    );
+    for _ in 0..2 {
+        let session = world.connect(1);
+        let got = world.ask(session, Request::Hello(Box::new(device.hello())));
+        assert_eq!(closed(&got), Some(ErrorCode::Purged));
+    }
+    let session = world.connect(1);
+    let open = world.opening("");
+    world.accept(session, open).unwrap();
+    let mut fresh = world.device(1);
+    world.hello(session, &mut fresh);
+    // Nothing is left of the removal.
+    world
+        .relay
+        .purge(&AccountId([9; 32]), world.now, &mut world.entropy)
+        .unwrap();
+    assert_eq!(world.relay.accounts().unwrap().len(), 1);
+}
+
+#[test]
 fn an_invitation_is_good_for_one_account() {
     struct Coded;
     impl crate::Admission for Coded {
-        fn admits(&self, _: &hearth_protocol::id::AccountId, invitation: &str, _: u64) -> bool {
+        fn admits(&self, _: &AccountId, invitation: &str, _: u64) -> bool {
             invitation == "code"
         }
     }
@@ -307,7 +352,7 @@ fn the_phrase_finds_the_account_and_recovers_it() {
     world.close(session);
 
     let mut hello = world.device(4).hello();
-    hello.account = hearth_protocol::id::AccountId(key(PHRASE).public().0);
+    hello.account = AccountId(key(PHRASE).public().0);
     hello.device = hearth_protocol::id::DeviceId([0; 32]);
     hello.log = None;
     let lost = world.connect(4);
