@@ -464,6 +464,8 @@ pub struct Device {
     aside_stale: bool,
     /// Nothing was done since the load.
     fresh: bool,
+    /// The server's operator has removed the account from it.
+    removed: bool,
     /// The phrase in force and the one that is to replace it.
     phrase: Option<(Box<Phrase>, Box<Phrase>)>,
     session: Option<Session>,

@@ -138,6 +138,24 @@ impl Turn<'_> {
         self.disk.put(space::NEED, &handle.0, &at);
     }
 
+    /// The server says how much it has of the account: what it had no room for is tried again if there is some.
+    pub(super) fn try_room(&mut self, used_bytes: u64, quota_bytes: u64) {
+        if quota_bytes != 0 && used_bytes >= quota_bytes {
+            return;
+        }
+        let now = self.now;
+        let waiting: Vec<Handle> = self
+            .d
+            .needed
+            .iter()
+            .filter(|(_, at)| **at > now)
+            .map(|(handle, _)| *handle)
+            .collect();
+        for handle in waiting {
+            self.need(&handle, now);
+        }
+    }
+
     pub(super) fn ask_needed(&mut self) {
         if self
             .d
@@ -236,7 +254,13 @@ impl Turn<'_> {
     }
 
     /// The user says that this device, or the server, was restored: a new log, and what may be lost is written again.
+    /// Where the server's operator had removed the account, it is brought there again.
     pub(super) fn restored(&mut self) -> Result<(), DeviceError> {
+        if std::mem::take(&mut self.d.removed) {
+            self.d.state.opened = false;
+            self.end(None);
+            return Ok(());
+        }
         self.d.state.doubtful = false;
         for (key, mut server) in self.disk.all::<Server>(space::SERVER, &[])? {
             server.instance = InstanceToken([0; 16]);

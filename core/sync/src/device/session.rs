@@ -554,6 +554,8 @@ impl Turn<'_> {
             self.forget_vouchers()?;
             self.say_again()?;
         }
+        self.d.removed = false;
+        self.try_room(welcome.used_bytes, welcome.quota_bytes);
         let Some(session) = self.session() else {
             return Ok(());
         };
@@ -654,6 +656,8 @@ impl Turn<'_> {
                 // A server that lost the account, or a new one: the next connection brings it.
                 self.d.state.opened = false;
             }
+            // Removed, not lost: it is brought again only when the person says so.
+            Some(Asked::Hello) if code == ErrorCode::Purged => self.d.removed = true,
             Some(Asked::Hello) if code == ErrorCode::StaleInstance => {
                 self.d.state.doubtful = true;
                 self.notice(Notice::RestoredOrCopied);
@@ -757,7 +761,7 @@ impl Turn<'_> {
             // Believed only when the entry was seen: a server could else make a device give up.
             self.ask_control();
         }
-        if a_batch && waits {
+        if a_batch && (waits || code == ErrorCode::QuotaReached) {
             // A batch that was turned away: it goes again.
             if let Some(session) = self.session() {
                 session.resend_at = retry;

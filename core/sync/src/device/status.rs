@@ -35,6 +35,8 @@ pub enum Waits {
     Answer,
     /// For the server's confirmation.
     Confirmation,
+    /// For space at the server.
+    Room,
     /// For items of other logs, for an erasure or for a key: in these logs.
     Missing(LogId),
 }
@@ -149,7 +151,7 @@ impl Device {
             unsealed: documents.len(),
             unconfirmed,
             unsent: self.unsent.len(),
-            waits: self.waits(!documents.is_empty(), unconfirmed > 0),
+            waits: self.waits(!documents.is_empty(), unconfirmed > 0, now_ms),
             devices: self.device_statuses(),
             erasures: self.erasure_statuses(now_ms),
         }
@@ -161,8 +163,16 @@ impl Device {
             .is_some_and(|(_, epoch)| self.keys.epoch(epoch.number).is_some())
     }
 
-    fn waits(&self, unsealed: bool, unconfirmed: bool) -> Vec<Waits> {
+    /// Whether something waits for space at the server, or is about to be tried again.
+    pub fn waits_for_room(&self, now_ms: u64) -> bool {
+        self.needed.values().any(|at| *at > now_ms)
+    }
+
+    fn waits(&self, unsealed: bool, unconfirmed: bool, now_ms: u64) -> Vec<Waits> {
         let mut waits = Vec::new();
+        if self.waits_for_room(now_ms) {
+            waits.push(Waits::Room);
+        }
         if self.session.is_none() && (unsealed || unconfirmed || !self.unsent.is_empty()) {
             waits.push(Waits::Connection);
         } else if unconfirmed {

@@ -275,6 +275,7 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         aside: false,
         aside_stale: false,
         fresh: true,
+        removed: false,
         phrase: None,
         session: None,
     })
