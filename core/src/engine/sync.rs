@@ -187,6 +187,15 @@ impl Engine {
         }
     }
 
+    /// Waits until the first call since the start has reached the server, or hasn't, at most `limit`: then the status says
+    /// how it stands. A program that has just opened the engine and looks at once would see "connecting".
+    pub async fn sync_greeted(&self, limit: Duration) {
+        let Ok(running) = self.running() else { return };
+        let known =
+            |status: &SyncStatus| !matches!(status.state, SyncState::Connecting | SyncState::CatchingUp);
+        let _ = running.wait_for(limit, known).await;
+    }
+
     /// Hands over what changed, calls the server, and waits until both have everything, at most `limit`.
     ///
     /// Errors: [`EngineError::Network`] when that doesn't come to be.
@@ -220,8 +229,11 @@ impl Engine {
     }
 
     /// The answer to "restored or copied?": this device, or the server, was restored from a backup. It goes on in a new log.
+    /// Where the server's operator had removed the account, it is brought there again.
     pub async fn sync_restored(&self) -> Result<SyncStatus> {
         let running = self.running()?;
+        // What the server says of the account decides what it means.
+        self.sync_greeted(PATIENCE).await;
         running.step(Input::Restored).await?;
         running.ask(Command::Nudge).await??;
         self.sync_status().await
@@ -317,11 +329,17 @@ impl Engine {
         let length = bytes.len() as u64;
         let writing = tokio::task::spawn_blocking(move || {
             let mut options = std::fs::OpenOptions::new();
-            options.write(true).create_new(true);
-            let written = options
+            let mut file = options
+                .write(true)
+                .create_new(true)
                 .open(&path)
-                .and_then(|mut file| std::io::Write::write_all(&mut file, &bytes));
-            written.map_err(|source| io_error(&path, source))
+                .map_err(|source| io_error(&path, source))?;
+            let written = std::io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all());
+            written.map_err(|source| {
+                // Half a certificate is none, and would stand in the way of the next try.
+                let _ = std::fs::remove_file(&path);
+                io_error(&path, source)
+            })
         });
         writing.await.map_err(internal)??;
         Ok((length, complete))
@@ -415,6 +433,9 @@ impl Engine {
                 "this account has no server, and devices on the local network aren't built yet".into(),
             )),
             SyncState::Live if live => Ok(()),
+            SyncState::Revoked => Err(EngineError::InvalidRequest(
+                "this device was shut out of the account: another one has to do it".into(),
+            )),
             _ => Err(EngineError::Network(
                 status
                     .problem

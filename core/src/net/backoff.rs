@@ -32,6 +32,12 @@ impl Backoff {
         half + Duration::from_millis(part) + at_least
     }
 
+    /// A connection brought both sides to one. A server that then goes away may just be starting anew, so the next failures
+    /// count less; one that goes away every time is still called more and more rarely.
+    pub fn worked(&mut self) {
+        self.failures /= 2;
+    }
+
     /// The network has changed, or the user asks: the next failure is the first again.
     pub fn reset(&mut self) {
         self.failures = 0;
@@ -69,6 +75,23 @@ mod tests {
             32
         );
         assert_eq!(backoff.after(STEADY, u32::MAX, Duration::ZERO).as_millis(), 500);
+    }
+
+    #[test]
+    fn a_server_that_works_between_its_failures_is_called_soon() {
+        let mut backoff = Backoff::default();
+        let mut next = || backoff.after(Duration::from_secs(1), u32::MAX, Duration::ZERO);
+        let down = (0..8).map(|_| next()).max();
+        assert_eq!(down, Some(Duration::from_secs(64)));
+        let waits = (0..30).map(|_| {
+            backoff.worked();
+            backoff.after(Duration::from_secs(1), u32::MAX, Duration::ZERO)
+        });
+        let waits: Vec<_> = waits.collect();
+        assert!(
+            waits[4..].iter().all(|wait| *wait <= Duration::from_secs(1)),
+            "{waits:?}"
+        );
     }
 
     #[test]

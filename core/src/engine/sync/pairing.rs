@@ -23,6 +23,10 @@ use crate::error::EngineError;
 use crate::net::{Connection, Endpoint, Event, Identity, Network};
 use crate::types::{DeviceInfo, PairAnswer, PairEvent, PairParams, SyncState, SyncStatus};
 
+/// The place of the code that is typed among the two; the other is scanned.
+const TYPED: usize = 0;
+/// How long a code may have nobody behind it. Whoever shows one has put its beginning into the mailbox before.
+const NOBODY: Duration = Duration::from_secs(8);
 /// Codes that are remembered as used; each is of no use ten minutes after it was shown anyway.
 const USED_CODES: usize = 16;
 
@@ -117,6 +121,14 @@ async fn next(side: &mut Option<(Mailbox, Joining)>) -> Result<(u32, Vec<Mailbox
         Some((mailbox, _)) => mailbox.next().await,
         None => std::future::pending().await,
     }
+}
+
+fn nobody() -> EngineError {
+    EngineError::InvalidRequest(
+        "nobody shows this code at the account's server: it has expired, its first characters are mistyped, or the new \
+         device was given another server's address: show a new one"
+            .into(),
+    )
 }
 
 fn broken() -> EngineError {
@@ -277,8 +289,15 @@ impl Engine {
                     if comparing.as_ref().is_some_and(|(place, _)| *place == which) {
                         return Err(error);
                     }
+                    if which == TYPED {
+                        let _ = events.send(PairEvent::TryFailed { left: 0 }).await;
+                    }
                     last = error;
-                    sides[which] = None;
+                    if let Some((mut mailbox, _)) = sides[which].take() {
+                        // What the other device is to know of the end.
+                        mailbox.flush(mailbox.next - 1).await;
+                        mailbox.close().await;
+                    }
                     continue;
                 }
             };
@@ -393,11 +412,15 @@ impl Engine {
         answers: &mut mpsc::Receiver<PairAnswer>,
     ) -> Result<Admitted> {
         let (mut shown, mut tries) = (None, PAIRING_TRIES);
+        let mut somebody = false;
+        let begun = tokio::time::Instant::now();
         loop {
             let outputs = tokio::select! {
+                () = tokio::time::sleep_until(begun + NOBODY), if !somebody => return Err(nobody()),
                 came = mailbox.next() => {
                     let mut outputs = Vec::new();
                     for message in came?.1 {
+                        somebody = true;
                         let now = time(self.now_ms());
                         outputs.extend(admitting.receive(&message, now, &mut OsEntropy).map_err(failed)?);
                     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{Hash, VerifyKey};
 use hearth_store::{Store, SyncReport};
 use hearth_sync::device::{Input, Notice, Peer};
@@ -28,6 +29,8 @@ const DIAL: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_mins(1);
 /// How long the end of a connection may take when the engine ends.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// A connection on which nothing was heard for so long may be dead: whoever asks for the newest has it made anew.
+const QUIET: Duration = Duration::from_secs(30);
 /// Notices that a slow listener may lag behind.
 const NOTICES: usize = 256;
 
@@ -126,6 +129,9 @@ pub(super) fn start(engine: &Engine, machine: Machine) -> Result<Running> {
         backoff: Backoff::default(),
         connection: None,
         connected_at: None,
+        heard_at: Instant::now(),
+        called: false,
+        clock_off_ms: None,
         dialed: None,
         proven: None,
         wake_at_ms: None,
@@ -171,6 +177,12 @@ struct Worker {
     backoff: Backoff,
     connection: Option<Connection>,
     connected_at: Option<Instant>,
+    /// When something came on it.
+    heard_at: Instant,
+    /// The first call has failed, or its connection is greeted: before that nobody knows whether the server is there.
+    called: bool,
+    /// How far this clock is ahead of the server's, where that is much.
+    clock_off_ms: Option<i64>,
     /// The server that is being called, and the one that has shown its key.
     dialed: Option<VerifyKey>,
     proven: Option<VerifyKey>,
@@ -251,6 +263,12 @@ impl Worker {
                 }
                 Happened::Command(Some(Command::Nudge(answer))) => {
                     let handed = self.hand_over().await;
+                    if self.is_doubtful() {
+                        if let Some(connection) = &self.connection {
+                            connection.sender.close(None);
+                        }
+                        self.disconnected().await;
+                    }
                     if self.connection.is_none() && dialing.is_none() && handed.is_ok() {
                         self.backoff.reset();
                         self.retry_after = Duration::ZERO;
@@ -259,9 +277,16 @@ impl Worker {
                     let _ = answer.send(handed);
                 }
                 Happened::Command(Some(command)) => self.command(command).await,
-                Happened::Net(Event::Frame(bytes)) => self.input(Input::Frame(bytes)).await,
-                Happened::Net(Event::Batch(bytes)) => self.input(Input::Batch(bytes)).await,
+                Happened::Net(Event::Frame(bytes)) => {
+                    self.heard_at = Instant::now();
+                    self.input(Input::Frame(bytes)).await;
+                }
+                Happened::Net(Event::Batch(bytes)) => {
+                    self.heard_at = Instant::now();
+                    self.input(Input::Batch(bytes)).await;
+                }
                 Happened::Net(Event::Closed(closed)) => {
+                    self.called = true;
                     self.problem = closed
                         .code
                         .map(view::refusal)
@@ -273,6 +298,7 @@ impl Worker {
                     match dialed {
                         Ok(connection) => self.connected(connection).await,
                         Err(problem) => {
+                            self.called = true;
                             self.problem = Some(problem);
                             self.show_state();
                         }
@@ -340,11 +366,21 @@ impl Worker {
             return None;
         }
         let server = self.machine.as_ref()?.device.account().server()?.clone();
-        let endpoint: Endpoint = server.endpoint.to_string().parse().ok()?;
+        let Ok(endpoint) = server.endpoint.to_string().parse::<Endpoint>() else {
+            self.called = true;
+            self.problem = Some(format!(
+                "{:?} is no address of a server",
+                server.endpoint.to_string()
+            ));
+            self.show_state();
+            return None;
+        };
         let (network, identity) = (self.network.clone(), Arc::clone(&self.identity));
         let unproven = self.proven != Some(server.key);
         self.dialed = Some(server.key);
-        self.set_state(SyncState::Connecting);
+        if self.problem.is_none() {
+            self.set_state(SyncState::Connecting);
+        }
         Some(tokio::spawn(async move {
             match tokio::time::timeout(DIAL, network.connect(&identity, &endpoint)).await {
                 Ok(Ok(mut connection)) => {
@@ -366,12 +402,26 @@ impl Worker {
         self.connection = Some(connection);
         self.proven = self.dialed;
         self.connected_at = Some(Instant::now());
+        self.heard_at = Instant::now();
         self.problem = None;
+        self.clock_off_ms = None;
         self.input(Input::Connected {
             exporter,
             peer: Peer::Server,
         })
         .await;
+    }
+
+    /// Whether the connection may be dead, or the next one may bring what this one can't: space at the server.
+    fn is_doubtful(&self) -> bool {
+        let now = time(self.now_ms());
+        let waits_for_room = self
+            .machine
+            .as_ref()
+            .is_some_and(|machine| machine.device.waits_for_room(now));
+        self.connection.as_ref().is_some_and(|connection| {
+            waits_for_room || self.heard_at.elapsed() > QUIET && connection.sender.queued_bytes() == 0
+        })
     }
 
     async fn disconnected(&mut self) {
@@ -532,11 +582,32 @@ impl Worker {
             Notice::Refused { code, retry_after_ms } => {
                 self.retry_after = Duration::from_millis(*retry_after_ms).min(LONGEST_WAIT);
                 self.problem = Some(view::refusal(*code));
+                self.called = true;
+                if *code == ErrorCode::UnknownAccount {
+                    // The next connection brings the whole account: only to whom shows the server's key once more.
+                    self.proven = None;
+                }
                 None
             }
             Notice::UpToDate => {
                 self.problem = None;
+                self.called = true;
                 self.retry_after = Duration::ZERO;
+                self.backoff.worked();
+                None
+            }
+            Notice::WrittenAgain(_) => {
+                tracing::warn!(what = %view::notice(&notice), "sync");
+                None
+            }
+            // The status says both for as long as they last.
+            Notice::ClockSkew(by) => {
+                tracing::warn!(what = %view::clock(*by), "sync");
+                self.clock_off_ms = Some(*by);
+                None
+            }
+            Notice::QuotaReached => {
+                tracing::warn!(what = %view::notice(&notice), "sync");
                 None
             }
             Notice::Revoked => {
@@ -574,12 +645,13 @@ impl Worker {
     fn status(&self) -> Option<SyncStatus> {
         let engine = self.engine()?;
         let machine = self.machine.as_ref()?;
-        Some(view::status(
-            &machine.device,
-            time(engine.now_ms()),
-            self.ended,
-            self.problem.clone(),
-        ))
+        let problem = self.problem.clone().or(self.clock_off_ms.map(view::clock));
+        let now = time(engine.now_ms());
+        let mut status = view::status(&machine.device, now, self.ended, problem);
+        if status.state == SyncState::Offline && !self.called {
+            status.state = SyncState::Connecting;
+        }
+        Some(status)
     }
 
     fn show_state(&mut self) {
@@ -620,6 +692,10 @@ impl Worker {
                             status.waits.push(view::too_large(stuck));
                         }
                         status.changed_here = waiting.saturating_sub(stuck as u64);
+                        let unconnected = status.state == SyncState::Offline && status.changed_here > 0;
+                        if unconnected && !status.waits.iter().any(|wait| wait == view::NO_CONNECTION) {
+                            status.waits.insert(0, view::NO_CONNECTION.into());
+                        }
                         status.findings = found;
                         view::name_devices(&mut status.devices, &names);
                     }

@@ -109,11 +109,19 @@ fn erasure(status: &ErasureStatus) -> ErasureInfo {
     }
 }
 
-/// Gives the devices the names that they are called by: an object, from identifier to name.
+/// Gives the devices the names that they are called by: an object, from identifier to name. Any device may have written it,
+/// so no more of a name is shown than a device may be called here.
 pub(super) fn name_devices(devices: &mut [DeviceInfo], names: &Value) {
     for device in devices {
-        if let Some(name) = names.get(&device.device).and_then(Value::as_str) {
-            name.clone_into(&mut device.name);
+        let Some(name) = names.get(&device.device).and_then(Value::as_str) else {
+            continue;
+        };
+        device.name.clear();
+        for letter in name.chars().filter(|letter| !letter.is_control()) {
+            if device.name.len() + letter.len_utf8() > super::MAX_NAME_BYTES {
+                break;
+            }
+            device.name.push(letter);
         }
     }
 }
@@ -130,11 +138,13 @@ pub(super) fn too_large(things: usize) -> String {
     )
 }
 
+/// Why something waits while there is no connection.
+pub(super) const NO_CONNECTION: &str =
+    "there is no connection to the server; it goes out as soon as there is one";
+
 fn waits(waits: &Waits) -> String {
     match waits {
-        Waits::Connection => {
-            "there is no connection to the server; it goes out as soon as there is one".into()
-        }
+        Waits::Connection => NO_CONNECTION.into(),
         Waits::Epoch => "a device was shut out, and the keys are being changed".into(),
         Waits::EpochKey => "another device has to hand over the running key: bring one online".into(),
         Waits::Answer => {
@@ -144,6 +154,7 @@ fn waits(waits: &Waits) -> String {
                 .into()
         }
         Waits::Confirmation => "the server hasn't confirmed yet".into(),
+        Waits::Room => refusal(ErrorCode::QuotaReached),
         Waits::Missing(_) => "something that belongs to it is still on its way from another device".into(),
     }
 }
@@ -153,8 +164,12 @@ pub(super) fn refusal(code: ErrorCode) -> String {
     match code {
         ErrorCode::VersionTooOld => "this device speaks an old protocol: update Hearth here".into(),
         ErrorCode::VersionTooNew => "the server speaks an old protocol: its operator has to update it".into(),
-        ErrorCode::UnknownAccount => "the server doesn't know this account".into(),
-        ErrorCode::UnknownDevice => "the server doesn't know this device yet".into(),
+        ErrorCode::UnknownAccount => "the server doesn't know this account; this device brings it there".into(),
+        ErrorCode::UnknownDevice => {
+            "the server doesn't know this device; it may have been put back to a backup from before the device was let in: \
+             bring another device online, which tells it"
+                .into()
+        }
         ErrorCode::RevokedDevice => "this device was shut out of the account".into(),
         ErrorCode::StaleInstance => {
             "another copy of this device has connected, or it was restored: see `hearth sync doctor`".into()
@@ -166,15 +181,51 @@ pub(super) fn refusal(code: ErrorCode) -> String {
         }
         ErrorCode::AccountExists => "the server has this account already".into(),
         ErrorCode::QuotaReached => {
-            "the account's space at the server is used up: nothing is lost, it is sent again when there is room".into()
+            "the account's space at the server is used up: nothing is lost, and what has no room there is sent again when \
+             there is some: erase something everywhere, or ask the server's operator for more"
+                .into()
         }
-        ErrorCode::RateLimited | ErrorCode::Busy => "the server is busy and asks to wait".into(),
+        ErrorCode::Purged => {
+            "the server's operator has removed this account from it: what is here stays here, and nothing is synced. If that \
+             was a mistake, or was agreed on, bring it there again: `hearth sync doctor --restored`"
+                .into()
+        }
+        ErrorCode::RateLimited => "the server is busy and asks to wait".into(),
+        ErrorCode::Busy => "the server has ended, or is busy and asks to wait".into(),
         ErrorCode::StorageFailed => "the server can't store anything now: its operator has to look".into(),
         ErrorCode::PairingUnknown | ErrorCode::PairingExpired | ErrorCode::PairingUsed => {
             "the pairing code isn't valid any more: show a new one".into()
         }
-        other => format!("the server refuses ({other:?})"),
+        ErrorCode::Moved => "the account has moved to another server, and this device follows".into(),
+        ErrorCode::WrongTransportKey => {
+            "the server knows this device by another key: was the profile put together from two? Let it in anew with \
+             `hearth devices pair`"
+                .into()
+        }
+        ErrorCode::EraseNotAcknowledged => {
+            "this device took too long to carry out an erasure; it goes on, and calls again".into()
+        }
+        ErrorCode::Malformed | ErrorCode::OutOfTurn | ErrorCode::BadSignature | ErrorCode::ControlInvalid => format!(
+            "the server doesn't understand this device ({code:?}): update both; if it stays so, it is a defect to be reported"
+        ),
+        other => format!("the server refuses ({other:?}); it is tried again"),
     }
+}
+
+/// Clocks that differ much: how far this one is ahead.
+pub(super) fn clock(ahead_ms: i64) -> String {
+    let days = ahead_ms.unsigned_abs() / (24 * 60 * 60 * 1_000);
+    let by = match days {
+        0..=1 => "a day".to_owned(),
+        2..=59 => format!("{days} days"),
+        60..=729 => format!("{} months", (days + 15) / 30),
+        _ => format!("{} years", (days + 182) / 365),
+    };
+    let side = if ahead_ms > 0 { "ahead of" } else { "behind" };
+    format!(
+        "this device's clock is {by} {side} the server's: nothing is lost, but times are shown wrong, and what is due by \
+         time comes late or early; set the clock, or tell the server's operator if it is right"
+    )
 }
 
 /// A notice, in words; only for those that a person has to see.
@@ -185,10 +236,7 @@ pub(super) fn notice(notice: &Notice) -> String {
                 .into()
         }
         Notice::QuotaReached => refusal(ErrorCode::QuotaReached),
-        Notice::ClockSkew(by) => format!(
-            "the clocks of this device and the server differ by {} hours",
-            by / 3_600_000
-        ),
+        Notice::ClockSkew(by) => clock(*by),
         Notice::RestoredOrCopied => waits(&Waits::Answer),
         Notice::Dropped => {
             "a change of the account was overtaken by another device's: look, and order it again".into()
@@ -196,6 +244,11 @@ pub(super) fn notice(notice: &Notice) -> String {
         Notice::Moved(_) => "the account has moved to another server".into(),
         Notice::PhraseChanged => {
             "the account has a new recovery phrase: the old one gets nothing back any more".into()
+        }
+        Notice::BranchLost => {
+            "the account's history had come apart, and another device's part of it holds: whom this device had shut out stays \
+             out, and what else it had changed is done again"
+                .into()
         }
         Notice::WrittenAgain(_) => "the server didn't keep something, and it is sent again".into(),
         Notice::Damaged { .. } => "another device's change is damaged and was left out".into(),
@@ -213,6 +266,15 @@ pub(super) fn notice(notice: &Notice) -> String {
         Notice::Proof(Proof::TwoHashes { .. } | Proof::SplitView { .. }) => {
             "proof that somebody lies, a device, a copy of one or the server: hearth sync doctor".into()
         }
-        other => format!("{other:?}"),
+        // No person has to see these.
+        Notice::UpToDate
+        | Notice::Refused { .. }
+        | Notice::Revoked
+        | Notice::Enrolled { .. }
+        | Notice::ShutOut(_)
+        | Notice::Epoch(_)
+        | Notice::Erasing(_)
+        | Notice::Erased(_)
+        | Notice::JoinComplete => String::new(),
     }
 }
