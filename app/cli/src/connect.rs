@@ -23,6 +23,8 @@ pub(crate) use spawn::Started;
 const BUSY_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a short command stays for what it changed to reach the sync server; a later engine sends it otherwise.
 const SYNC_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a command that asks how sync stands waits for the first call to the server.
+const GREETING: Duration = Duration::from_secs(3);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
 /// How a command wants its engine.
@@ -287,6 +289,13 @@ impl Profile {
 }
 
 impl Session {
+    /// Where the engine has just been opened in this process: gives its first call to the sync server a moment.
+    pub(crate) async fn greeted(&self) {
+        if let Some(engine) = &self.engine {
+            engine.sync_greeted(GREETING).await;
+        }
+    }
+
     /// Ends an engine of this process; leaves others running.
     pub(crate) async fn close(self) {
         if let Some(engine) = self.engine {

@@ -102,10 +102,15 @@ pub(crate) fn count(number: impl Into<u64>) -> String {
     result
 }
 
-/// A number and its noun: `1 chat`, `2 chats`.
+/// A number and its noun: `1 chat`, `2 chats`, `3 memories`.
 pub(crate) fn counted(number: impl Into<u64>, noun: &str) -> String {
     let number = number.into();
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+    let number_of = count(number);
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{number_of} {noun}"),
+        Some(stem) if !noun.ends_with("ay") => format!("{number_of} {stem}ies"),
+        _ => format!("{number_of} {noun}s"),
+    }
 }
 
 /// A duration in seconds, as `8 s`, `3 min` or `2 h 5 min`.

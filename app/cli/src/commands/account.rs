@@ -97,6 +97,7 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
         }
         Args::Status => {
             with_session(profile, Want::Brief, output, async |session| {
+                session.greeted().await;
                 let status = session.client.call::<GetSyncStatus>(Empty {}).await?;
                 if output.json {
                     return output.value(&status);
@@ -218,9 +219,10 @@ fn show_words(phrase: &str, output: &Output) -> Result<(), Failure> {
 
 fn show(status: &SyncStatus, output: &Output) -> Result<(), Failure> {
     say_state(status, output)?;
-    if let Some(account) = &status.account {
-        output.line(&format!("account  {account}"))?;
-    }
+    let Some(account) = &status.account else {
+        return Ok(());
+    };
+    output.line(&format!("account  {account}"))?;
     if let Some(server) = &status.server_address {
         output.line(&format!("server   {server}"))?;
     }

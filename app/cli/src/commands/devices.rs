@@ -126,7 +126,16 @@ async fn follow<M: Method<Event = PairEvent>>(
                 let answer = if code {
                     PairAnswer { code: Some(line), ..PairAnswer::default() }
                 } else {
-                    let same = matches!(line.trim().to_lowercase().as_str(), "y" | "yes");
+                    // "The digits differ" is an alarm: only a clear word gives it.
+                    let same = match line.trim().to_lowercase().as_str() {
+                        "y" | "yes" => true,
+                        "n" | "no" => false,
+                        _ => {
+                            output.note("Type y if both devices show the same six digits, n if they differ.");
+                            asking = Some((false, read_line()));
+                            continue;
+                        }
+                    };
                     PairAnswer { same: Some(same), digits: digits.clone(), ..PairAnswer::default() }
                 };
                 client.call::<AnswerPairing>(answer).await?;
@@ -221,7 +230,7 @@ fn show(event: &PairEvent, approving: bool, output: &Output) -> Result<Option<bo
         PairEvent::Compare { digits } => {
             if !quiet {
                 output.line(&format!("{}  {}", &digits[..3], &digits[3..]))?;
-                output.note("Does the other device show the same six digits? [y/N]");
+                output.note("Does the other device show the same six digits? [y/n]");
             }
             Ok(Some(false))
         }
@@ -229,13 +238,20 @@ fn show(event: &PairEvent, approving: bool, output: &Output) -> Result<Option<bo
             if !quiet {
                 output.note(&format!(
                     "That code is wrong. Type it again; {} left:",
-                    text::counted(*left, "try").replace("trys", "tries")
+                    text::counted(*left, "try")
                 ));
             }
             Ok(Some(true))
         }
+        PairEvent::TryFailed { left: 0 } => {
+            output.aside(
+                "The code to type was typed wrong too often and is used up. Scan the QR code, or end this with Ctrl-C and show a \
+                 new one.",
+            );
+            Ok(None)
+        }
         PairEvent::TryFailed { .. } => {
-            output.aside("A try failed; the code goes on being valid.");
+            output.aside("A wrong code was typed; this one goes on being valid.");
             Ok(None)
         }
         PairEvent::Waiting => {

@@ -37,21 +37,28 @@ pub(super) async fn erase(profile: &Profile, args: Erase, output: &Output) -> Re
             return Ok(());
         };
         let done = order(client, params, output).await?;
-        if args.now {
-            client.call::<RotateKeys>(Empty {}).await?;
-        }
+        let rotated = if args.now {
+            client.call::<RotateKeys>(Empty {}).await.map(|_| ())
+        } else {
+            Ok(())
+        };
+        // It is erased, whatever became of the keys.
         if output.json {
-            return output.value(&done);
+            output.value(&done)?;
+        } else {
+            erase::show_receipt(&done.receipt, output)?;
+            for erasure in &done.erasures {
+                output.line(&format!(
+                    "Ordered of every device and the server: {}.",
+                    short(&erasure.erasure)
+                ))?;
+            }
+            output.aside("`hearth erasures list` says who has confirmed.");
         }
-        erase::show_receipt(&done.receipt, output)?;
-        for erasure in &done.erasures {
-            output.line(&format!(
-                "Ordered of every device and the server: {}.",
-                short(&erasure.erasure)
-            ))?;
-        }
-        output.aside("`hearth erasures list` says who has confirmed.");
-        Ok(())
+        rotated.map_err(|error| {
+            Failure::from(error)
+                .hint("It is erased and ordered all the same; the keys change within a day by themselves, or with: hearth devices rotate")
+        })
     })
     .await
 }
@@ -193,7 +200,8 @@ fn residual(residual: &Residual) -> String {
 
 fn tell(report: &Report, output: &Output) -> Result<(), Failure> {
     output.line(if report.complete {
-        "The certificate holds, and is complete: every device and server has confirmed, and the keys have ended."
+        "The certificate holds, and is complete: every device that wasn't shut out and every server has confirmed, and the \
+         keys have ended."
     } else {
         "The certificate holds, and is provisional: what it lacks is named below."
     })?;

@@ -40,6 +40,7 @@ pub(super) async fn run(profile: &Profile, args: Args, output: &Output) -> Resul
                 if restored {
                     client.call::<SyncRestored>(Empty {}).await?;
                 }
+                session.greeted().await;
                 let status = client.call::<GetSyncStatus>(Empty {}).await?;
                 if output.json {
                     return output.value(&status);
@@ -60,8 +61,9 @@ pub(super) fn say_state(status: &SyncStatus, output: &Output) -> Result<(), Fail
         SyncState::NoServer => {
             "The account has no server: nothing is synced, as devices on the local network aren't built yet."
         }
+        SyncState::Offline if status.problem.is_some() => "Offline: everything works here.",
         SyncState::Offline => "Offline: everything works, and goes out as soon as the server is reached.",
-        SyncState::Connecting => "Connecting.",
+        SyncState::Connecting => "Connecting: the server hasn't answered yet. Everything works meanwhile.",
         SyncState::CatchingUp => "Catching up.",
         SyncState::Live if status.settled && status.changed_here == 0 => "In sync.",
         SyncState::Live => "Connected; not everything is confirmed yet.",
@@ -216,7 +218,7 @@ async fn watch(client: &Client, output: &Output) -> Result<(), Failure> {
                     }
                     EngineEvent::SyncApplied { memories, chats } => output.line(&format!(
                         "Arrived: {}, {}.",
-                        text::counted(memories, "memory").replace("memorys", "memories"),
+                        text::counted(memories, "memory"),
                         text::counted(chats, "chat")
                     ))?,
                     EngineEvent::DevicesChanged => output.line("The account's devices changed.")?,
