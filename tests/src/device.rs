@@ -176,6 +176,29 @@ impl Drop for Device {
     }
 }
 
+/// A device without an account, whose engine runs.
+pub fn ready() -> Device {
+    let device = Device::new();
+    device.profile.json(&["status"]);
+    device.start();
+    device
+}
+
+/// What a person reads who asks what is wrong.
+pub fn doctor(device: &Device) -> String {
+    let ran = device.profile.run(&["sync", "doctor"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran.stdout
+}
+
+/// Each of these words is in what was said.
+pub fn assert_says(said: &str, words: &[&str]) {
+    println!("{}", said.trim());
+    for word in words {
+        assert!(said.contains(word), "{word:?} isn't in {said:?}");
+    }
+}
+
 /// What a command said, if it succeeded.
 pub fn said(ran: &Ran) -> Option<Value> {
     (ran.code == 0).then(|| ran.value())

@@ -47,6 +47,18 @@ impl Shim {
         self.with("SHIM_CLOCK_OFFSET_S", &offset_s.to_string())
     }
 
+    /// For a process whose clock is wrong by what [`Shim::set_clock`] says of this name.
+    pub fn moving_clock(&self, name: &str) -> Variables {
+        let offset = self.folder.join(name);
+        self.with("SHIM_CLOCK_OFFSET_IN", &offset.to_string_lossy())
+    }
+
+    /// Puts the clock of this name off by so many seconds, from now on.
+    pub fn set_clock(&self, name: &str, offset_s: i64) {
+        let offset = self.folder.join(name);
+        std::fs::write(&offset, offset_s.to_string()).expect("the test's own disk has room");
+    }
+
     /// For a process whose disk is full while [`Shim::fill`] says so of this name.
     pub fn disk(&self, name: &str) -> Variables {
         let flag = self.folder.join(name);

@@ -55,6 +55,14 @@ impl SyncServer {
         self.folder.path().join("data")
     }
 
+    /// The seed of its key.
+    pub fn seed(&self) -> [u8; 32] {
+        let text = std::fs::read_to_string(self.data().join("server.key")).expect("a key");
+        let (_, digits) = text.trim().split_once(' ').expect("a mark and the seed");
+        let seed = hearth_protocol::base32::decode(digits).expect("base 32");
+        seed.try_into().expect("32 bytes")
+    }
+
     /// A folder for the test's own files, outside the data.
     pub fn scratch(&self) -> &Path {
         self.folder.path()
@@ -290,4 +298,26 @@ pub fn agree(mut approving: Dialogue, mut joining: Dialogue) -> Value {
     joining.answer("yes");
     assert_eq!(approving.end()["revoked"], false);
     joining.end()
+}
+
+/// Another code with the same first four characters and a check character that fits.
+pub fn mistyped(code: &str) -> String {
+    let digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let changed = |place: usize, by: usize| {
+        let mut letters: Vec<char> = code.chars().collect();
+        let at = digits.find(letters[place]).expect("a digit of base 32");
+        letters[place] = digits.chars().nth((at + by) % 32).expect("a digit");
+        letters
+    };
+    for by in 1..32 {
+        for last in digits.chars() {
+            let mut letters = changed(12, by);
+            letters[13] = last;
+            let text: String = letters.into_iter().collect();
+            if hearth_protocol::pairing::TypedCode::parse(&text).is_ok() {
+                return text;
+            }
+        }
+    }
+    panic!("one of 32 check characters fits");
 }
