@@ -349,7 +349,7 @@ impl Engine {
         match self.running() {
             Err(EngineError::NotFound { .. }) => Ok(()),
             Ok(_) => Err(EngineError::InvalidRequest(
-                "this profile belongs to an account already".into(),
+                "this profile belongs to an account already; for another one, use another profile (--home DIR)".into(),
             )),
             Err(error) => Err(error),
         }

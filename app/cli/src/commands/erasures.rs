@@ -279,6 +279,9 @@ async fn find(client: &Client, start: &str) -> Result<ErasureInfo, Failure> {
 }
 
 fn list(erasures: &[ErasureInfo], output: &Output) -> Result<(), Failure> {
+    if erasures.is_empty() {
+        return output.line("Nothing was erased everywhere yet: hearth erase … --everywhere");
+    }
     let now = text::now_ms();
     let rows: Vec<Vec<String>> = erasures
         .iter()
