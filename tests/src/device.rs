@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::hearth::{Profile, Ran};
 use crate::sync_server::let_in;
 
+/// How long something may take on a slow machine that has other things to do: it only ends what hangs.
+pub const LIMIT: Duration = Duration::from_mins(2);
+
 /// A profile without models, and its engine.
 pub struct Device {
     /// The profile.
@@ -57,7 +60,7 @@ impl Device {
     /// Starts its engine, and waits until it can be attached to. A short command that is just at work has the profile, or an
     /// engine that a longer one has started: it tries again until the one is done, and the other has ended.
     pub fn start(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + LIMIT;
         let mut running = self.running();
         while running.is_none() {
             let log = std::fs::OpenOptions::new()
@@ -204,9 +207,9 @@ pub fn said(ran: &Ran) -> Option<Value> {
     (ran.code == 0).then(|| ran.value())
 }
 
-/// Asks until something is there: each try takes as long as a process; at most half a minute.
+/// Asks until something is there: each try takes as long as a process; at most [`LIMIT`].
 pub fn eventually<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
-    within(Duration::from_secs(30), what, found)
+    within(LIMIT, what, found)
 }
 
 /// The same with another limit.

@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use hearth_tests::bad_network::{BadNetwork, Weather};
-use hearth_tests::device::{Device, converged, eventually};
+use hearth_tests::device::{Device, LIMIT, converged, eventually};
 use hearth_tests::dice::Dice;
 use hearth_tests::pages::files_below;
 use hearth_tests::sync_server::SyncServer;
@@ -93,7 +93,7 @@ fn nothing_of_the_content_is_in_any_packet_nor_in_the_servers_folder() {
     let file = a.profile.scratch().join("chat.jsonl");
     std::fs::write(&file, turns).unwrap();
     a.profile.json(&["chats", "import", file.to_str().unwrap()]);
-    converged(&devices, Duration::from_secs(40));
+    converged(&devices, LIMIT);
     let names = b.profile.json(&["devices", "list"]).to_string();
     assert!(names.contains(NAMES[0]) && names.contains(NAMES[1]), "{names}");
     let second = b.status()["devices"]
@@ -118,7 +118,7 @@ fn nothing_of_the_content_is_in_any_packet_nor_in_the_servers_folder() {
         let listed = a.profile.json(&["erasures", "list"]);
         (listed["erasures"][0]["complete"] == true).then_some(())
     });
-    converged(&devices, Duration::from_secs(40));
+    converged(&devices, LIMIT);
 
     // The network.
     let packets: Vec<(bool, Vec<u8>)> = network

@@ -3,12 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use hearth_tests::device::{Device, assert_says, converged, doctor, eventually, ready, within};
+use hearth_tests::device::{Device, LIMIT, assert_says, converged, doctor, eventually, ready, within};
 use hearth_tests::shim::Shim;
 use hearth_tests::sync_server::{Dialogue, SyncServer, agree, let_in, mistyped};
 use serde_json::Value;
-
-const LIMIT: Duration = Duration::from_secs(40);
 
 #[test]
 fn a_code_that_is_mistyped_is_asked_for_again_and_a_used_one_is_refused() {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use hearth_tests::bad_network::{BadNetwork, Weather};
-use hearth_tests::device::{Device, converged, said, within};
+use hearth_tests::device::{Device, LIMIT, converged, said, within};
 use hearth_tests::dice::Dice;
 use hearth_tests::pages::{Opened, files_below, holds_inflated, holds_text};
 use hearth_tests::sync_server::SyncServer;
@@ -203,7 +203,7 @@ fn through_a_storm(count: usize, lost_percent: u64, seed: u64, writes: u64) {
         network.cut(false);
         let _ = event.recv_timeout(Duration::from_millis(100 * writes));
     });
-    check(&devices, &confirmed, Duration::from_mins(1));
+    check(&devices, &confirmed, LIMIT);
     println!("{:?}; {:?}", begun.elapsed(), network.tally());
     let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let tally = network.tally();
@@ -263,7 +263,7 @@ fn killed_while_writing(count: usize, seed: u64, lasting: Duration, pause_ms: u6
     });
     println!("killed: {kills:?} (the last is the server)");
     assert!(kills.iter().all(|kills| *kills > 0), "{kills:?}");
-    check(&devices, &confirmed, Duration::from_secs(30) + lasting / 2);
+    check(&devices, &confirmed, LIMIT + lasting / 2);
     check_erased(&devices, &server, &confirmed);
     assert!(!server.log().contains("panicked"), "{}", server.log());
     assert_eq!(server.operate(&["check"]).trim(), "all is well");
@@ -294,13 +294,13 @@ fn an_erasure_that_is_ordered_without_a_network_arrives_when_it_is_back() {
     let network = BadNetwork::before(server.port(), Weather::stormy(5), 9);
     let (devices, _) = Device::account(2, &network.address_of(&server.address));
     let id = devices[0].add("wollemia pinefestival tickets");
-    converged(&devices, Duration::from_mins(1));
+    converged(&devices, LIMIT);
     network.cut(true);
     devices[0].profile.json(&["erase", "--everywhere", &id, "--yes"]);
     assert!(devices[0].find("wollemia").is_none());
     assert!(devices[1].find("wollemia").is_some());
     network.cut(false);
-    within(Duration::from_mins(1), "the erasure arrives", || {
+    within(LIMIT, "the erasure arrives", || {
         devices[1].find("wollemia").is_none().then_some(())
     });
 }

@@ -10,13 +10,11 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{AccountId, DeviceId, Hash, InstanceToken};
 use hearth_protocol::message::{Hello, Refusal, Reply, ReplyFrame, Request, RequestFrame, VersionRange};
 use hearth_protocol::vector::{VersionVector, vector_digest};
-use hearth_tests::device::{Device, assert_says, converged, doctor, eventually, ready, within};
+use hearth_tests::device::{Device, LIMIT, assert_says, converged, doctor, eventually, ready, within};
 use hearth_tests::dice::Dice;
 use hearth_tests::shim::Shim;
 use hearth_tests::sync_server::{Dialogue, SyncServer, agree, let_in, mistyped};
 use hearth_transport::{Dialer, Event, Identity, Limits, Listener};
-
-const LIMIT: Duration = Duration::from_secs(40);
 
 #[test]
 fn a_full_quota_is_told_and_what_waits_goes_out_when_there_is_room() {
@@ -55,7 +53,7 @@ fn a_full_quota_is_told_and_what_waits_goes_out_when_there_is_room() {
     )
     .unwrap();
     server.resume();
-    converged(&devices, Duration::from_secs(60));
+    converged(&devices, LIMIT);
     assert_eq!(devices[1].chats().len(), 6);
 }
 
@@ -68,7 +66,7 @@ fn an_account_that_the_operator_removed_stays_on_the_devices_and_comes_back_only
     let account = devices[0].status()["account"].as_str().unwrap().to_owned();
     server.operate(&["purge-account", &account, "--yes"]);
     for device in &devices {
-        let said = within(Duration::from_secs(10), "it is told", || {
+        let said = within(Duration::from_secs(30), "it is told", || {
             let said = doctor(device);
             said.contains("operator has removed").then_some(said)
         });
@@ -109,7 +107,7 @@ fn a_device_that_a_server_from_a_backup_does_not_know_is_told_to_bring_another_o
     }
     server.operate(&["restore", backup.to_str().unwrap(), "--without-replay"]);
     server.resume();
-    let said = within(Duration::from_secs(15), "it is told", || {
+    let said = within(Duration::from_secs(30), "it is told", || {
         devices[2].profile.run(&["sync", "once", "--limit", "2"]);
         let said = doctor(&devices[2]);
         said.contains("doesn't know this device").then_some(said)
@@ -199,7 +197,7 @@ fn a_code_that_is_late_or_that_nobody_shows_is_told_within_seconds() {
         &said,
         &["nobody shows this code", "another server", "show a new one"],
     );
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
 }
 
 /// A server of other versions, with the key of one that was there: it refuses every greeting with this.
@@ -259,11 +257,10 @@ fn a_server_of_another_version_says_which_side_is_to_be_updated() {
         ),
     ] {
         let socket = UdpSocket::bind(("127.0.0.1", server.port())).unwrap();
-        let serving = runtime.block_on(async {
-            let listener = Listener::new(socket, &identity, Limits::default()).unwrap();
-            tokio::spawn(refuse_all(listener, code, versions))
-        });
-        let said = within(Duration::from_secs(20), "it is told", || {
+        let listener =
+            runtime.block_on(async { Listener::new(socket, &identity, Limits::default()).unwrap() });
+        let serving = runtime.spawn(refuse_all(listener, code, versions));
+        let said = within(Duration::from_secs(30), "it is told", || {
             device.profile.run(&["sync", "once", "--limit", "2"]);
             let said = doctor(device);
             said.contains(words[1]).then_some(said)
@@ -318,7 +315,8 @@ fn a_device_of_another_version_and_a_stranger_are_told_why_they_are_not_let_in()
                         other => panic!("{other:?}"),
                     },
                     Event::Batch(_) => {}
-                    Event::Closed(closed) => panic!("{closed:?}"),
+                    // The end of the connection says as much, and may be quicker.
+                    Event::Closed(closed) => return (closed.code.unwrap(), None),
                 }
             };
             let closed = loop {

@@ -2,13 +2,9 @@
 //! is lost, and who was shut out stays out.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
-use hearth_tests::device::{Device, converged, eventually};
+use hearth_tests::device::{Device, LIMIT, converged, eventually};
 use hearth_tests::pages::{files_below, holds_text};
 use hearth_tests::sync_server::{SyncServer, let_in};
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 fn is_shut_out(device: &Device) {
     eventually("the device knows that it was shut out", || {

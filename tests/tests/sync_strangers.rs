@@ -5,12 +5,10 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use hearth_tests::device::{Device, converged};
+use hearth_tests::device::{Device, LIMIT, converged};
 use hearth_tests::dice::Dice;
 use hearth_tests::sync_server::SyncServer;
 use hearth_transport::{Dialer, Identity, Limits};
-
-const LIMIT: Duration = Duration::from_secs(40);
 
 #[test]
 fn garbage_on_the_port_keeps_nobody_out() {
