@@ -64,8 +64,8 @@ pub use search::{HIGHLIGHT_END, HIGHLIGHT_START, SearchHit, SearchQuery};
 pub use statistics::StoreStatistics;
 pub use store::{DATABASE_FILE, KEY_HEADER_FILE, LOCK_FILE, Store, StoreOptions};
 pub use sync::{
-    DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, Dirty, DocumentWrite, ErasureDone, ErasureOrder, SYNCED_SETTINGS,
-    SettingsGroup, SyncBatch, SyncChat, SyncContent, SyncDocument, SyncItem, SyncKind, SyncMessage,
-    SyncPiece, SyncRecord, SyncReport, SyncUse,
+    DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, Dirty, DocumentWrite, ErasureDone, ErasureOrder, PeerLease,
+    PeerVisit, SYNCED_SETTINGS, SettingsGroup, SyncBatch, SyncChat, SyncContent, SyncDocument, SyncItem,
+    SyncKind, SyncMessage, SyncPiece, SyncRecord, SyncReport, SyncUse,
 };
 pub use vectors::{EmbeddingModel, Index, MAX_DIMENSIONS, TextToEmbed};

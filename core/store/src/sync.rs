@@ -30,6 +30,7 @@ mod capture;
 mod content;
 mod erase;
 mod journal;
+mod peer;
 mod scope;
 mod usage;
 mod write;
@@ -45,6 +46,7 @@ use crate::messages::{MessageStatus, Role};
 use crate::store::Store;
 
 pub(crate) use erase::{Author, Leaving, is_gone, ordered_here};
+pub use peer::{PeerLease, PeerVisit};
 pub(crate) use scope::OF_A_CHAT;
 pub use scope::{DEVICE_CHAT_FIELDS, DEVICE_SETTINGS, SYNCED_SETTINGS, SettingsGroup};
 pub use usage::SyncUse;
@@ -261,7 +263,8 @@ impl Store {
         transaction.execute_batch(
             "DELETE FROM sync_record; DELETE FROM sync_document; DELETE FROM sync_piece; DELETE FROM sync_dirty; DELETE FROM sync_successor;
              DELETE FROM sync_erased; DELETE FROM sync_outgoing_erasure; DELETE FROM memory_use;
-             UPDATE sync_state SET running = 0, usage = NULL, usage_told_at_ms = NULL;",
+             UPDATE sync_state SET running = 0, usage = NULL, usage_told_at_ms = NULL;
+             DROP TABLE IF EXISTS sync_peer;",
         )?;
         transaction.commit()?;
         self.truncate_log()

@@ -24,6 +24,7 @@ pub const DEVICE_SETTINGS: &[&str] = &[
     "context_length",
     "threads",
     "unload_after_seconds",
+    "local_network",
 ];
 
 /// Fields of a chat's metadata that stay on the device.

@@ -2,6 +2,7 @@
 //! would. A document here is the debug form of its content.
 
 mod erasing;
+mod peer;
 
 use std::collections::BTreeMap;
 
