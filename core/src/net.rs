@@ -4,6 +4,7 @@
 //! sockets opened here and nowhere else.
 
 mod backoff;
+mod local;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -23,6 +24,7 @@ pub use hearth_transport::{
     Closed, Connection, DialError, Dialer, Endpoint, Event, Events, Host, Identity, IdentityError, Limits,
     Listener, Machine, SendError, Sender, ServerAddress,
 };
+pub use local::{Discovery, Heard, LocalNetwork, listening_socket};
 
 /// How much later a host's next address is tried beside the one before (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);

@@ -10,6 +10,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::host::native::NativeLoader;
 use crate::host::port::ModelLoader;
 use crate::models::StoreOptions;
+use crate::net::LocalNetwork;
 use crate::types::{ModelProfile, ProtectionKind};
 
 /// A person who reads an answer or types the next line is not idle yet.
@@ -36,6 +37,8 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// Idle work on memory begins when nothing was asked for so long; absent: only when asked for.
     pub idle_pause: Option<Duration>,
+    /// How devices of one account find each other without a server; the setting `local_network` can turn it off.
+    pub local_network: LocalNetwork,
 }
 
 impl std::fmt::Debug for EngineOptions {
@@ -62,6 +65,7 @@ impl EngineOptions {
             model_profile: None,
             clock: Arc::new(SystemClock),
             idle_pause: Some(IDLE_PAUSE),
+            local_network: LocalNetwork::default(),
         }
     }
 }

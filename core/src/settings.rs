@@ -47,6 +47,7 @@ pub(crate) fn apply(settings: &Settings, change: SettingsChange) -> Result<Setti
             "biography_tokens" => new.biography_tokens = default.biography_tokens,
             "memory_limit" => new.memory_limit = default.memory_limit,
             "memory_extraction" => new.memory_extraction = default.memory_extraction,
+            "local_network" => new.local_network = default.local_network,
             "recall_weights" => new.recall_weights = default.recall_weights,
             other => {
                 return Err(EngineError::InvalidRequest(format!(
@@ -69,6 +70,7 @@ pub(crate) fn apply(settings: &Settings, change: SettingsChange) -> Result<Setti
     new.biography_tokens = change.biography_tokens.or(new.biography_tokens);
     new.memory_limit = change.memory_limit.or(new.memory_limit);
     new.memory_extraction = change.memory_extraction.or(new.memory_extraction);
+    new.local_network = change.local_network.or(new.local_network);
     new.recall_weights = change.recall_weights.or(new.recall_weights);
     check(&new)?;
     Ok(new)

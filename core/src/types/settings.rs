@@ -49,6 +49,9 @@ pub struct Settings {
     pub memory_limit: Option<u32>,
     /// Draw memories from chats in idle moments; default true.
     pub memory_extraction: Option<bool>,
+    /// Look for the account's other devices on the local network while its server isn't reached, and let them find this one;
+    /// default true. Of this device alone.
+    pub local_network: Option<bool>,
     /// What counts how much when recall ranks; parts that are absent are the engine's.
     pub recall_weights: Option<serde_json::Value>,
 }
@@ -100,6 +103,9 @@ pub struct SettingsChange {
     /// See [`Settings::memory_extraction`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_extraction: Option<bool>,
+    /// See [`Settings::local_network`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_network: Option<bool>,
     /// See [`Settings::recall_weights`]; replaces all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recall_weights: Option<serde_json::Value>,
