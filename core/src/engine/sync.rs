@@ -1,18 +1,17 @@
 //! Sync: this profile as one of several devices of an account.
 //!
 //! [`machine`] is `hearth-sync`'s device together with the store: one step, one transaction. [`run`] is the task that owns
-//! it: the connection, the timers, what faces ask. [`pairing`] lets a device in. A profile without an account has none of
-//! it, and pays nothing.
+//! it: the connection, the timers, what faces ask. [`local`] is the local network, without the server. [`pairing`] lets a
+//! device in. A profile without an account has none of it, and pays nothing.
 //!
 //! The device's keys lie in the encrypted database, beside the journal that they belong to (see [`machine`]). The recovery
 //! phrase is told once and kept nowhere.
-//!
-//! **Not built yet**: moving to another server, a new phrase, devices on the local network without a server, servers whose
-//! certificate is an authority's as an account's first.
 
 mod change;
 mod erase;
 mod findings;
+mod local;
+mod local_run;
 mod machine;
 mod pairing;
 mod recover;
@@ -44,6 +43,8 @@ use crate::types::{
 use machine::{Machine, OsEntropy, device_error, time};
 use run::{Command, Running};
 
+/// How long an account without a server looks for its devices on the local network before a command ends without any.
+const MEETING: Duration = Duration::from_secs(6);
 /// How long a command waits for the server.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest name of a device, bytes.
@@ -198,16 +199,31 @@ impl Engine {
 
     /// Hands over what changed, calls the server, and waits until both have everything, at most `limit`.
     ///
+    /// An account without a server has nothing to call: some seconds are given to meet a device on the local network, and
+    /// meeting none is no error.
+    ///
     /// Errors: [`EngineError::Network`] when that doesn't come to be.
     pub async fn sync_once(&self, limit: Duration) -> Result<SyncStatus> {
         let running = self.running()?;
         running.ask(Command::Nudge).await??;
         let done = |status: &SyncStatus| {
-            (status.settled && status.changed_here == 0)
-                || matches!(status.state, SyncState::NoServer | SyncState::Revoked)
+            let others = status
+                .devices
+                .iter()
+                .any(|device| !device.this && !device.revoked);
+            match status.state {
+                SyncState::Revoked => true,
+                // At its own relay it is settled before anybody was met.
+                SyncState::NoServer => !others,
+                SyncState::LocalNetwork => status.changed_here + status.unsealed == 0,
+                _ => status.settled && status.changed_here == 0,
+            }
         };
+        let no_server = running.ask(Command::Status).await??.server.is_none();
+        let limit = if no_server { limit.min(MEETING) } else { limit };
         match running.wait_for(limit, done).await? {
             (status, true) => Ok(status),
+            (status, false) if status.state == SyncState::NoServer => Ok(status),
             (status, false) => Err(EngineError::Network(
                 status
                     .problem
@@ -422,17 +438,15 @@ impl Engine {
         running.ask(Command::Nudge).await??;
         let (status, live) = running
             .wait_for(PATIENCE, |status| {
-                matches!(
-                    status.state,
-                    SyncState::Live | SyncState::NoServer | SyncState::Revoked
-                )
+                status.reached || status.state == SyncState::Revoked
             })
             .await?;
         match status.state {
+            _ if live && status.reached => Ok(()),
             SyncState::NoServer => Err(EngineError::Unsupported(
-                "this account has no server, and devices on the local network aren't built yet".into(),
+                "this account has no server, and the local network isn't used: see the setting local_network"
+                    .into(),
             )),
-            SyncState::Live if live => Ok(()),
             SyncState::Revoked => Err(EngineError::InvalidRequest(
                 "this device was shut out of the account: another one has to do it".into(),
             )),

@@ -19,6 +19,8 @@ pub enum SyncState {
     CatchingUp,
     /// Everything that the server had is here; news come as they happen.
     Live,
+    /// The server isn't reached, or there is none: devices of the account on the local network are, and exchange what they have.
+    LocalNetwork,
     /// This device was shut out, or its account ended here.
     Revoked,
 }
@@ -81,6 +83,12 @@ pub struct SyncStatus {
     pub findings: Vec<SyncFinding>,
     /// Everything of this device is at the server, and everything of the server is here.
     pub settled: bool,
+    /// What changes the account (letting devices in, shutting them out, new keys) can be done now: at its server, or on the
+    /// local network for an account that has none.
+    pub reached: bool,
+    /// The devices that this one meets on the local network now: identifiers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub met: Vec<String>,
     /// The account's devices, those shut out too.
     pub devices: Vec<DeviceInfo>,
     /// Erasures, the oldest first.
@@ -273,8 +281,10 @@ pub struct Recovered {
 #[serde(deny_unknown_fields)]
 #[ts(optional_fields)]
 pub struct PairParams {
-    /// The account's server, as `account.status` of the other device shows it: `hearth-sync://host:port/#KEY`.
-    pub server: String,
+    /// The account's server, as `account.status` of the other device shows it: `hearth-sync://host:port/#KEY`; none: the
+    /// account has none, and the other device is on the same local network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// What this device is called; the machine's name otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

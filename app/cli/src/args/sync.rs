@@ -11,7 +11,7 @@ pub(crate) enum Account {
         /// The server's address, as its operator shows it: hearth-sync://HOST:PORT/#KEY
         #[arg(long, value_name = "ADDRESS", required_unless_present = "no_server")]
         server: Option<String>,
-        /// No server: erasures get their certificates, but devices can't meet yet
+        /// No server: devices exchange what they have when they are on the same local network
         #[arg(long, conflicts_with = "server")]
         no_server: bool,
         /// The operator's invitation code, where one is needed
@@ -63,9 +63,10 @@ pub(crate) enum Devices {
     List,
     /// Let this profile into an account: shows a QR code and a code to type on a device that you have
     Pair {
-        /// The account's server: `hearth account status` on the other device shows it
+        /// The account's server: `hearth account status` on the other device shows it. Without one both devices have to be on
+        /// the same local network
         #[arg(long, value_name = "ADDRESS")]
-        server: String,
+        server: Option<String>,
         /// What this device is called; the machine's name otherwise
         #[arg(long, value_name = "NAME")]
         name: Option<String>,

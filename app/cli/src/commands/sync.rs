@@ -59,8 +59,10 @@ pub(super) fn say_state(status: &SyncStatus, output: &Output) -> Result<(), Fail
             "This profile belongs to no account: `hearth account create`, or `hearth devices pair`."
         }
         SyncState::NoServer => {
-            "The account has no server: nothing is synced, as devices on the local network aren't built yet."
+            "The account has no server, and none of its other devices is met on the local network: everything works, and is \
+             exchanged when one is."
         }
+        SyncState::LocalNetwork => return output.line(&on_local_network(status)),
         SyncState::Offline if status.problem.is_some() => "Offline: everything works here.",
         SyncState::Offline => "Offline: everything works, and goes out as soon as the server is reached.",
         SyncState::Connecting => "Connecting: the server hasn't answered yet. Everything works meanwhile.",
@@ -71,6 +73,27 @@ pub(super) fn say_state(status: &SyncStatus, output: &Output) -> Result<(), Fail
             "This device was shut out of the account. What it has stays here, and nothing more is synced."
         }
     })
+}
+
+fn on_local_network(status: &SyncStatus) -> String {
+    let met = status
+        .devices
+        .iter()
+        .filter(|device| status.met.contains(&device.device));
+    let names: Vec<String> = met
+        .map(|device| {
+            let id = &device.device[..8.min(device.device.len())];
+            text::one_line(if device.name.is_empty() { id } else { &device.name }, 40)
+        })
+        .collect();
+    let with = names.join(" and ");
+    if status.server.is_none() {
+        format!("On the local network with {with}.")
+    } else {
+        format!(
+            "On the local network with {with}. The server has yet to get what was exchanged; its receipts are pending."
+        )
+    }
 }
 
 /// What waits and why; the last problem.

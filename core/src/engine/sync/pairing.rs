@@ -12,16 +12,18 @@ use hearth_sync::device::{Device, Input, Keychain, Notice};
 use hearth_sync::keys::SigningKey;
 use hearth_sync::pairing::qr::{Paint, Qr};
 use hearth_sync::pairing::{Admitted, Admitting, Code, Joined, Joining, Output, PairingError};
+use hearth_sync::secret::Secret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Engine, Result, lock};
+use super::local::{self, Lobby};
 use super::machine::{OsEntropy, device_error, time};
 use super::run::{Command, Running};
 use super::{PATIENCE, device_name, internal, parse_address, view, wait_notice};
 use crate::error::EngineError;
-use crate::net::{Connection, Endpoint, Event, Identity, Network};
-use crate::types::{DeviceInfo, PairAnswer, PairEvent, PairParams, SyncState, SyncStatus};
+use crate::net::{Connection, Endpoint, Event, Identity, LocalNetwork, Network, ServerAddress};
+use crate::types::{DeviceInfo, PairAnswer, PairEvent, PairParams, SyncStatus};
 
 /// The place of the code that is typed among the two; the other is scanned.
 const TYPED: usize = 0;
@@ -181,16 +183,27 @@ impl Engine {
         self.check_no_account()?;
         let (_desk, mut answers) = self.take_desk()?;
         let name = device_name(params.name)?;
-        let address = parse_address(&params.server)?;
+        let address = params.server.as_deref().map(parse_address).transpose()?;
         let keys = Keychain::random(&mut OsEntropy);
         let public = keys.public().map_err(internal)?;
-        let endpoint = address.endpoint.to_string().try_into().map_err(internal)?;
+        let place = address.as_ref().map(|address| address.endpoint.to_string());
+        let place = place.unwrap_or_default().try_into().map_err(internal)?;
         let typed = Code::to_type(&mut OsEntropy);
-        let scan = Code::to_scan(public, endpoint, &mut OsEntropy);
+        let scan = Code::to_scan(public, place, &mut OsEntropy);
         let now_ms = self.now_ms();
+        // Without a server this device has the mailboxes itself, and the other one looks for them on the local network.
+        let lobby = match &address {
+            Some(_) => None,
+            None => Some(self.open_lobby(&[typed.mailbox(), scan.mailbox()])?),
+        };
+        let endpoint = match (&address, &lobby) {
+            (Some(address), _) => address.endpoint.clone(),
+            (None, Some(lobby)) => lobby.endpoint.clone(),
+            (None, None) => return Err(internal("no place to pair in")),
+        };
         let mut sides = Vec::new();
         for code in [&typed, &scan] {
-            let mut mailbox = Mailbox::open(&address.endpoint, code.mailbox()).await?;
+            let mut mailbox = Mailbox::open(&endpoint, code.mailbox()).await?;
             let (joining, outputs) =
                 Joining::begin(code, public, time(now_ms), &mut OsEntropy).map_err(failed)?;
             for output in outputs {
@@ -213,7 +226,8 @@ impl Engine {
             hearth_protocol::control::Action::Genesis(genesis) => genesis.server.clone(),
             _ => None,
         };
-        if server.is_none_or(|server| server.key != address.key) {
+        let other = |address: &ServerAddress| server.as_ref().is_none_or(|server| server.key != address.key);
+        if address.as_ref().is_some_and(other) {
             return Err(EngineError::InvalidRequest(
                 "the account's server isn't the one of the address that was given: look at it again on the other device"
                     .into(),
@@ -229,10 +243,23 @@ impl Engine {
             .map_err(|error| device_error(&error))?;
         self.begin(device, outputs, &name).await?;
         let running = self.running()?;
-        let (status, _) = running
-            .wait_for(PATIENCE, |status| status.state == SyncState::Live)
-            .await?;
+        let (status, _) = running.wait_for(PATIENCE, |status| status.reached).await?;
         Ok(status)
+    }
+
+    fn local_network(&self) -> Result<LocalNetwork> {
+        if self.settings().local_network == Some(false) {
+            return Err(EngineError::Unsupported(
+                "the local network isn't used: see the setting local_network".into(),
+            ));
+        }
+        Ok(self.inner.options.local_network.clone())
+    }
+
+    fn open_lobby(&self, mailboxes: &[MailboxId]) -> Result<Lobby> {
+        let seed = Secret::random(&mut OsEntropy);
+        let clock = std::sync::Arc::clone(&self.inner.options.clock);
+        Lobby::open(&self.local_network()?, clock, &seed, mailboxes)
     }
 
     /// Both codes' pairings at once: which of them the other device takes up is its choice. One that a stranger spoils ends by
@@ -361,11 +388,21 @@ impl Engine {
         }
         self.online(&running).await?;
         let status = running.ask(Command::Status).await??;
-        let endpoint: Endpoint = status
-            .server
-            .unwrap_or_default()
-            .parse()
-            .map_err(|_| internal("the server's address"))?;
+        let endpoint: Endpoint = match status.server {
+            Some(server) => server.parse().map_err(|_| internal("the server's address"))?,
+            None => {
+                let network = self.local_network()?;
+                let mailbox = code.mailbox();
+                let found = local::find_lobby(&network, &mailbox);
+                tokio::time::timeout(PATIENCE, found).await.map_err(|_| {
+                    EngineError::Network(
+                        "no device with this code is on the local network: is it the right code, and are both in the same \
+                         network?"
+                            .into(),
+                    )
+                })?
+            }
+        };
         let sponsor = running.ask(Command::Sponsor).await??;
         let now = time(self.now_ms());
         let mut admitting = Admitting::begin(&code, sponsor, now).map_err(failed)?;

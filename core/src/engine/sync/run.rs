@@ -4,9 +4,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hearth_protocol::error::ErrorCode;
-use hearth_protocol::id::{Hash, VerifyKey};
+use hearth_protocol::id::{DeviceId, Hash, VerifyKey};
 use hearth_store::{Store, SyncReport};
-use hearth_sync::device::{Input, Notice, Peer};
+use hearth_sync::device::{Input, Link, Notice, Peer};
 use hearth_sync::pairing::Sponsor;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::store_thread::StoreThread;
 use super::super::{Engine, Inner, Result};
 use super::findings;
+use super::local::{At, Called, Local};
 use super::machine::{Effects, Machine, OsEntropy, Outgoing, time};
 use super::view;
 use crate::error::EngineError;
@@ -26,11 +27,15 @@ const LONGEST_WAIT: Duration = Duration::from_mins(15);
 /// How long a server may take to answer a call.
 const DIAL: Duration = Duration::from_secs(10);
 /// How often the machine is asked what is due, whatever it has said.
-const LOOK: Duration = Duration::from_mins(1);
+pub(super) const LOOK: Duration = Duration::from_mins(1);
 /// How long the end of a connection may take when the engine ends.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// A connection on which nothing was heard for so long may be dead: whoever asks for the newest has it made anew.
 const QUIET: Duration = Duration::from_secs(30);
+/// How often the local network is looked at, while it is in use.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
+/// How long the local network is left alone at first: a short command has ended by then.
+const LEFT_ALONE: Duration = Duration::from_millis(300);
 /// Notices that a slow listener may lag behind.
 const NOTICES: usize = 256;
 
@@ -128,6 +133,11 @@ pub(super) fn start(engine: &Engine, machine: Machine) -> Result<Running> {
         tick,
         backoff: Backoff::default(),
         connection: None,
+        at: None,
+        local: None,
+        server_missed: false,
+        quiet_until: tokio::time::Instant::now() + LEFT_ALONE,
+        with: Vec::new(),
         connected_at: None,
         heard_at: Instant::now(),
         called: false,
@@ -160,23 +170,35 @@ enum Happened {
     Command(Option<Command>),
     Net(Event),
     Dialed(std::result::Result<Connection, String>),
+    DialedLocal(Option<Called>),
+    Around,
     Due,
     Call,
     Changed,
 }
 
-struct Worker {
-    inner: Weak<Inner>,
-    store: StoreThread,
+pub(super) struct Worker {
+    pub(super) inner: Weak<Inner>,
+    pub(super) store: StoreThread,
     /// None after a failure, until it is loaded again.
-    machine: Option<Machine>,
-    network: Network,
-    identity: Arc<Identity>,
-    notices: broadcast::Sender<Notice>,
-    tick: watch::Sender<u64>,
-    backoff: Backoff,
-    connection: Option<Connection>,
-    connected_at: Option<Instant>,
+    pub(super) machine: Option<Machine>,
+    pub(super) network: Network,
+    pub(super) identity: Arc<Identity>,
+    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) tick: watch::Sender<u64>,
+    pub(super) backoff: Backoff,
+    pub(super) connection: Option<Connection>,
+    /// Where it is to, while there is one.
+    pub(super) at: Option<At>,
+    /// This device on the local network, while that is needed.
+    pub(super) local: Option<Local>,
+    /// The server was called and not reached, and hasn't been since.
+    pub(super) server_missed: bool,
+    /// Before that the local network is left alone.
+    pub(super) quiet_until: tokio::time::Instant,
+    /// The devices that are met on the local network now.
+    pub(super) with: Vec<DeviceId>,
+    pub(super) connected_at: Option<Instant>,
     /// When something came on it.
     heard_at: Instant,
     /// The first call has failed, or its connection is greeted: before that nobody knows whether the server is there.
@@ -186,14 +208,14 @@ struct Worker {
     /// The server that is being called, and the one that has shown its key.
     dialed: Option<VerifyKey>,
     proven: Option<VerifyKey>,
-    wake_at_ms: Option<u64>,
+    pub(super) wake_at_ms: Option<u64>,
     /// What the server has asked us to wait, at least.
-    retry_after: Duration,
-    state: SyncState,
+    pub(super) retry_after: Duration,
+    pub(super) state: SyncState,
     /// Why there is no connection, in words.
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
     /// The device was shut out, or the profile has ended its account.
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl Worker {
@@ -204,6 +226,7 @@ impl Worker {
         stopping: CancellationToken,
     ) {
         let mut dialing: Option<Dialing> = None;
+        let mut dialing_local: Option<JoinHandle<Called>> = None;
         let mut call_at: Option<tokio::time::Instant> = Some(tokio::time::Instant::now());
         let mut done = None;
         // What was cut short goes on.
@@ -214,7 +237,9 @@ impl Worker {
         loop {
             let due = self.due();
             let happened = {
+                let looks = self.local.is_some() || !self.has_server() || self.server_missed;
                 let connection = self.connection.as_mut();
+                let local = self.local.as_mut();
                 tokio::select! {
                     biased;
                     () = stopping.cancelled() => Happened::Stop,
@@ -231,6 +256,19 @@ impl Worker {
                             None => std::future::pending().await,
                         }
                     } => Happened::Dialed(dialed.unwrap_or_else(|_| Err("the call panicked".into()))),
+                    dialed = async {
+                        match dialing_local.as_mut() {
+                            Some(dialing) => dialing.await,
+                            None => std::future::pending().await,
+                        }
+                    } => Happened::DialedLocal(dialed.ok()),
+                    () = async {
+                        match local {
+                            Some(local) => local.changed().await,
+                            None => std::future::pending().await,
+                        }
+                    } => Happened::Around,
+                    () = tokio::time::sleep(LOOK_AROUND), if looks => Happened::Around,
                     change = changes.recv() => {
                         match change {
                             Err(broadcast::error::RecvError::Closed) => Happened::Stop,
@@ -254,7 +292,10 @@ impl Worker {
                 }
             };
             // A look at the status changes nothing: who waits for a change isn't woken by its own look.
-            let looked = matches!(&happened, Happened::Command(Some(Command::Status(_))));
+            let looked = matches!(
+                &happened,
+                Happened::Around | Happened::Command(Some(Command::Status(_)))
+            );
             match happened {
                 Happened::Stop | Happened::Command(None) => break,
                 Happened::Command(Some(Command::Stop(answer))) => {
@@ -264,12 +305,10 @@ impl Worker {
                 Happened::Command(Some(Command::Nudge(answer))) => {
                     let handed = self.hand_over().await;
                     if self.is_doubtful() {
-                        if let Some(connection) = &self.connection {
-                            connection.sender.close(None);
-                        }
                         self.disconnected().await;
                     }
-                    if self.connection.is_none() && dialing.is_none() && handed.is_ok() {
+                    self.quiet_until = tokio::time::Instant::now();
+                    if self.at != Some(At::Server) && dialing.is_none() && handed.is_ok() {
                         self.backoff.reset();
                         self.retry_after = Duration::ZERO;
                         call_at = Some(tokio::time::Instant::now());
@@ -287,23 +326,40 @@ impl Worker {
                 }
                 Happened::Net(Event::Closed(closed)) => {
                     self.called = true;
-                    self.problem = closed
-                        .code
-                        .map(view::refusal)
-                        .or_else(|| (!closed.detail.is_empty()).then(|| closed.detail.clone()));
+                    if self.at == Some(At::Server) {
+                        self.problem = closed
+                            .code
+                            .map(view::refusal)
+                            .or_else(|| (!closed.detail.is_empty()).then(|| closed.detail.clone()));
+                    } else {
+                        // Perhaps the others are back at the server.
+                        self.backoff.reset();
+                        call_at = None;
+                    }
                     self.disconnected().await;
                 }
                 Happened::Dialed(dialed) => {
                     dialing = None;
                     match dialed {
-                        Ok(connection) => self.connected(connection).await,
+                        Ok(connection) => {
+                            self.disconnected().await;
+                            self.connected(connection).await;
+                        }
                         Err(problem) => {
                             self.called = true;
+                            self.server_missed = true;
                             self.problem = Some(problem);
                             self.show_state();
                         }
                     }
                 }
+                Happened::DialedLocal(dialed) => {
+                    dialing_local = None;
+                    if let Some(called) = dialed {
+                        self.dialed_local(called).await;
+                    }
+                }
+                Happened::Around => {}
                 Happened::Due => {
                     self.wake_at_ms = None;
                     self.input(Input::Tick).await;
@@ -320,12 +376,21 @@ impl Worker {
                     }
                 }
             }
-            if self.connection.is_none() && dialing.is_none() && call_at.is_none() && !self.ended {
+            if let (Some(call), true) = (self.look_around().await, dialing_local.is_none()) {
+                dialing_local = Some(tokio::spawn(
+                    call.dial(self.network.clone(), Arc::clone(&self.identity)),
+                ));
+            }
+            let missing = self.at != Some(At::Server) && self.has_server();
+            if missing && dialing.is_none() && call_at.is_none() && !self.ended {
                 call_at = Some(tokio::time::Instant::now() + self.pause());
             }
             if !looked {
                 self.tick.send_modify(|count| *count += 1);
             }
+        }
+        if let Some(local) = self.local.take() {
+            let _ = tokio::time::timeout(GOODBYE, local.end()).await;
         }
         if let Some(connection) = self.connection.take() {
             connection.sender.close(None);
@@ -336,7 +401,7 @@ impl Worker {
         }
     }
 
-    fn engine(&self) -> Option<Engine> {
+    pub(super) fn engine(&self) -> Option<Engine> {
         self.inner.upgrade().map(|inner| Engine { inner })
     }
 
@@ -378,7 +443,7 @@ impl Worker {
         let (network, identity) = (self.network.clone(), Arc::clone(&self.identity));
         let unproven = self.proven != Some(server.key);
         self.dialed = Some(server.key);
-        if self.problem.is_none() {
+        if self.problem.is_none() && self.connection.is_none() {
             self.set_state(SyncState::Connecting);
         }
         Some(tokio::spawn(async move {
@@ -401,6 +466,7 @@ impl Worker {
         let exporter = connection.exporter;
         self.connection = Some(connection);
         self.proven = self.dialed;
+        self.at = Some(At::Server);
         self.connected_at = Some(Instant::now());
         self.heard_at = Instant::now();
         self.problem = None;
@@ -419,13 +485,16 @@ impl Worker {
             .machine
             .as_ref()
             .is_some_and(|machine| machine.device.waits_for_room(now));
-        self.connection.as_ref().is_some_and(|connection| {
+        let at_server = self.connection.as_ref().filter(|_| self.at == Some(At::Server));
+        at_server.is_some_and(|connection| {
             waits_for_room || self.heard_at.elapsed() > QUIET && connection.sender.queued_bytes() == 0
         })
     }
 
-    async fn disconnected(&mut self) {
-        if self.connection.take().is_some() {
+    pub(super) async fn disconnected(&mut self) {
+        self.at = None;
+        if let Some(connection) = self.connection.take() {
+            connection.sender.close(None);
             self.input(Input::Disconnected).await;
         }
         self.show_state();
@@ -460,13 +529,14 @@ impl Worker {
         if result.is_err()
             && let Some(connection) = self.connection.take()
         {
+            self.at = None;
             // The machine that is loaded next knows of no connection.
             connection.sender.close(None);
         }
         result
     }
 
-    async fn input(&mut self, input: Input) {
+    pub(super) async fn input(&mut self, input: Input) {
         if let Err(error) = self.try_input(input).await {
             self.failed(&error);
         }
@@ -548,6 +618,12 @@ impl Worker {
         if close {
             // The machine has forgotten the session already.
             self.connection = None;
+            self.at = None;
+        }
+        let erased = effects.reports.iter().any(|report| !report.erasures.is_empty());
+        if let (true, Some(local)) = (erased, &self.local) {
+            // What the relay kept for others went with it.
+            local.renew(None).await;
         }
         if let Some(at) = effects.wake_at_ms {
             self.wake_at_ms = Some(self.wake_at_ms.map_or(at, |other| other.min(at)));
@@ -648,22 +724,35 @@ impl Worker {
         let problem = self.problem.clone().or(self.clock_off_ms.map(view::clock));
         let now = time(engine.now_ms());
         let mut status = view::status(&machine.device, now, self.ended, problem);
+        status.state = self.state_of(machine.device.link());
+        status.met = self.with.iter().map(ToString::to_string).collect();
         if status.state == SyncState::Offline && !self.called {
             status.state = SyncState::Connecting;
         }
         Some(status)
     }
 
-    fn show_state(&mut self) {
+    pub(super) fn show_state(&mut self) {
         let Some(machine) = &self.machine else {
             return self.set_state(SyncState::Offline);
         };
-        let device = &machine.device;
-        self.set_state(view::state(
-            device.link(),
-            device.account().server().is_some(),
-            self.ended,
-        ));
+        let link = machine.device.link();
+        self.set_state(self.state_of(link));
+    }
+
+    fn state_of(&self, link: Link) -> SyncState {
+        let connected = !matches!(link, Link::Offline | Link::Greeting);
+        match self.at {
+            Some(At::Server) | None => view::state(link, self.has_server(), self.ended),
+            _ if self.ended => SyncState::Revoked,
+            _ if connected && !self.with.is_empty() => SyncState::LocalNetwork,
+            _ => view::state(Link::Offline, self.has_server(), false),
+        }
+    }
+
+    pub(super) fn has_server(&self) -> bool {
+        let machine = self.machine.as_ref();
+        machine.is_none_or(|machine| machine.device.account().server().is_some())
     }
 
     fn set_state(&mut self, state: SyncState) {

@@ -25,6 +25,8 @@ pub(super) fn without_account() -> SyncStatus {
         problem: None,
         findings: Vec::new(),
         settled: false,
+        reached: false,
+        met: Vec::new(),
         devices: Vec::new(),
         erasures: Vec::new(),
     }
@@ -56,7 +58,8 @@ pub(super) fn status(device: &Device, now_ms: u64, ended: bool, problem: Option<
     let endpoint = server.map(|server| server.endpoint.to_string());
     let server_address = server.and_then(address);
     let state = state(status.link, server.is_some(), ended);
-    let settled = status.link == Link::Live
+    let reached = status.link == Link::Live && (status.at_server || server.is_none());
+    let settled = reached
         && (status.unsealed, status.unconfirmed, status.unsent) == (0, 0, 0)
         && status.waits.is_empty();
     SyncStatus {
@@ -73,6 +76,8 @@ pub(super) fn status(device: &Device, now_ms: u64, ended: bool, problem: Option<
         problem,
         findings: Vec::new(),
         settled,
+        reached,
+        met: Vec::new(),
         devices: status
             .devices
             .into_iter()
