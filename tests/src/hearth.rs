@@ -11,12 +11,24 @@ pub const CHAT_MODEL: &str = "smollm2-135m-instruct-q4_1";
 /// The model that embeds in tests.
 pub const EMBEDDING_MODEL: &str = "all-minilm-l6-v2";
 
+/// Which local network a profile is on.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// One of its own: nobody is met there.
+    Alone,
+    /// That of all who share this folder; announcements are files in it.
+    Folder(PathBuf),
+    /// A network namespace of the system, by name: the real thing.
+    Namespace(String),
+}
+
 /// A profile in a temporary folder. Dropping it stops its engine.
 pub struct Profile {
     folder: tempfile::TempDir,
     models: PathBuf,
     passphrase: Option<String>,
     variables: Vec<(String, String)>,
+    network: Network,
 }
 
 /// What a finished command said.
@@ -55,6 +67,7 @@ impl Profile {
             models: models.to_owned(),
             passphrase: None,
             variables: Vec::new(),
+            network: Network::Alone,
         }
     }
 
@@ -64,6 +77,13 @@ impl Profile {
         if !value.is_empty() {
             self.variables.push((name.to_owned(), value.to_owned()));
         }
+    }
+
+    /// The same profile on another local network.
+    #[must_use]
+    pub fn on(mut self, network: Network) -> Self {
+        self.network = network;
+        self
     }
 
     /// The same profile, opened with a passphrase from here on.
@@ -85,7 +105,19 @@ impl Profile {
 
     /// The command, ready to be started, with standard input closed.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match &self.network {
+            Network::Namespace(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(binary());
+                command
+            }
+            Network::Alone | Network::Folder(_) => Command::new(binary()),
+        };
+        match &self.network {
+            Network::Namespace(_) => command.env_remove("HEARTH_TEST_LAN_FOLDER"),
+            Network::Folder(folder) => command.env("HEARTH_TEST_LAN_FOLDER", folder),
+            Network::Alone => command.env("HEARTH_TEST_LAN_FOLDER", self.folder.path()),
+        };
         command.args(arguments).stdin(Stdio::null());
         for name in [
             "HEARTH_PASSPHRASE",

@@ -1,0 +1,259 @@
+//! Devices of one account on the local network, without its server: real processes that find, check and fill each other.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hearth_tests::hearth::{Network, Profile};
+use hearth_tests::sync_server::{Dialogue, SyncServer, pair};
+use serde_json::Value;
+
+/// Asks until something is there; at most half a minute.
+fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} didn't happen");
+    }
+}
+
+fn bare(models: &Path, network: Network) -> Profile {
+    Profile::with_models(models).on(network)
+}
+
+fn find(profile: &Profile, text: &str) -> Option<Value> {
+    let listed = profile.json(&["memory", "list", "--text", text]);
+    listed["memories"].as_array().unwrap().first().cloned()
+}
+
+fn met(profile: &Profile, other: &str) -> Option<()> {
+    let status = profile.json(&["account", "status"]);
+    let met = status["met"]
+        .as_array()
+        .is_some_and(|met| met.iter().any(|id| id == other));
+    (status["state"] == "local_network" && met).then_some(())
+}
+
+fn device(profile: &Profile) -> String {
+    let status = profile.json(&["account", "status"]);
+    let devices = status["devices"].as_array().unwrap();
+    let this = devices.iter().find(|device| device["this"] == true).unwrap();
+    this["device"].as_str().unwrap().to_owned()
+}
+
+/// Makes an account without a server on `a` and lets `b` in over the local network.
+fn pair_without_server(a: &Profile, b: &Profile) {
+    let created = a.json(&["account", "create", "--no-server", "--name", "desk"]);
+    assert_eq!(created["status"]["state"], "no_server");
+    let mut joining = Dialogue::start(b, &["devices", "pair", "--name", "laptop"]);
+    let code = joining.event("code")["typed"].as_str().unwrap().to_owned();
+    let mut approving = Dialogue::start(a, &["devices", "approve", &code]);
+    let digits = approving.event("compare")["digits"].clone();
+    assert_eq!(joining.event("compare")["digits"], digits);
+    approving.answer("yes");
+    joining.answer("yes");
+    assert_eq!(approving.end()["revoked"], false);
+    let status = joining.end();
+    assert_eq!(status["devices"].as_array().map(Vec::len), Some(2), "{status}");
+}
+
+/// What both ways of announcing have to bring about.
+fn live_without_a_server(a: &Profile, b: &Profile) {
+    pair_without_server(a, b);
+    let (one, two) = (device(a), device(b));
+    eventually("A meets B", || met(a, &two));
+    eventually("B meets A", || met(b, &one));
+    let shown = a.run(&["account", "status"]);
+    assert!(
+        shown.stdout.contains("On the local network with laptop"),
+        "{shown:?}"
+    );
+
+    // Live in both directions.
+    let mut watch = Dialogue::start(b, &["sync", "watch"]);
+    assert_eq!(watch.line()["state"], "local_network");
+    let kept = a.json(&["memory", "add", "My boat is called Petrel"]);
+    watch.event("sync_applied");
+    drop(watch);
+    let id = kept["memory"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(find(b, "Petrel").unwrap()["id"], id.as_str());
+    b.json(&["memory", "add", "The mooring is number 12"]);
+    eventually("what B keeps is on A", || find(a, "mooring"));
+
+    // One erases, and nobody has it: no server owes a receipt.
+    let erased = b.json(&["erase", "--everywhere", &id, "--now", "--yes"]);
+    let erasure = erased["erasures"][0]["erasure"].as_str().unwrap().to_owned();
+    eventually("it is gone from A", || find(a, "Petrel").is_none().then_some(()));
+    eventually("the erasure is complete", || {
+        let shown = a.json(&["erasures", "show", &erasure]);
+        (shown["complete"] == true).then_some(())
+    });
+
+    // What changed while the other one was off comes at the next meeting.
+    b.run(&["engine", "stop"]);
+    a.json(&["memory", "add", "The anchor weighs 9 kg"]);
+    eventually("B has caught up", || {
+        b.json(&["sync", "once"]);
+        find(b, "anchor")
+    });
+    assert!(find(a, "mooring").is_some() && find(a, "Petrel").is_none());
+    let doctor = b.run(&["sync", "doctor"]);
+    assert_eq!(doctor.code, 0, "{doctor:?}");
+    assert!(!doctor.stdout.contains("PROOF"), "{doctor:?}");
+}
+
+#[test]
+fn an_account_without_a_server_lives_on_the_local_network() {
+    let (models, lan) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let network = Network::Folder(lan.path().to_owned());
+    let (a, b) = (
+        bare(models.path(), network.clone()),
+        bare(models.path(), network.clone()),
+    );
+    live_without_a_server(&a, &b);
+
+    // Somebody else's account on the same network: neither meets the other, and nobody is let in.
+    let stranger = bare(models.path(), network);
+    stranger.json(&["account", "create", "--no-server", "--name", "stranger"]);
+    stranger.json(&["sync", "once"]);
+    assert_eq!(stranger.json(&["account", "status"])["met"], Value::Null);
+
+    // Shut out, it is told so and meets nobody any more.
+    let two = device(&b);
+    eventually("A can change the account", || {
+        (a.json(&["account", "status"])["reached"] == true).then_some(())
+    });
+    let revoked = a.json(&["devices", "revoke", &two, "--yes"]);
+    assert!(revoked["devices"].to_string().contains("\"revoked\":true"));
+    eventually("B knows", || {
+        b.run(&["sync", "once", "--limit", "2"]);
+        (b.json(&["account", "status"])["state"] == "revoked").then_some(())
+    });
+    a.json(&["memory", "add", "The tide turns at noon"]);
+    assert!(find(&b, "tide").is_none());
+}
+
+#[test]
+fn devices_meet_while_the_server_is_away_and_bring_it_what_they_exchanged() {
+    let (models, lan) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let network = Network::Folder(lan.path().to_owned());
+    let (a, b) = (bare(models.path(), network.clone()), bare(models.path(), network));
+    let mut server = SyncServer::start();
+    a.json(&["account", "create", "--server", &server.address, "--name", "desk"]);
+    pair(&a, &b, &server);
+    let gone = a.json(&["memory", "add", "The safe opens with 4711"]);
+    let gone = gone["memory"]["id"].as_str().unwrap().to_owned();
+    eventually("B has it", || {
+        b.json(&["sync", "once"]);
+        find(&b, "4711")
+    });
+    assert_eq!(
+        std::fs::read_dir(lan.path()).unwrap().count(),
+        0,
+        "nothing is announced"
+    );
+
+    server.stop();
+    let two = device(&b);
+    eventually("A meets B", || met(&a, &two));
+    a.json(&["memory", "add", "My boat is called Petrel"]);
+    eventually("it is on B without the server", || find(&b, "Petrel"));
+    // An erasure goes on without the server, whose receipt stays pending, and is shown so.
+    let erased = b.json(&["erase", "--everywhere", &gone, "--yes"]);
+    let erasure = erased["erasures"][0]["erasure"].as_str().unwrap().to_owned();
+    eventually("it is gone from A", || find(&a, "4711").is_none().then_some(()));
+    eventually("A has confirmed to B", || {
+        let shown = b.json(&["erasures", "show", &erasure]);
+        let confirmed = shown["confirmed"].as_array().unwrap().len();
+        (confirmed == 2 && shown["receipts"] == 0 && shown["waits_for_servers"] == 1).then_some(())
+    });
+    let revoked = a.run(&["devices", "rotate"]);
+    assert_eq!(revoked.code, 8, "only the server takes that: {revoked:?}");
+
+    // It comes back: everybody goes to it, and what was exchanged goes up.
+    server.resume();
+    for profile in [&a, &b] {
+        eventually("it is in sync with the server", || {
+            profile.run(&["sync", "once", "--limit", "2"]);
+            let status = profile.json(&["account", "status"]);
+            (status["state"] == "live" && status["settled"] == true).then_some(())
+        });
+    }
+    eventually("the server's receipt", || {
+        (a.json(&["erasures", "show", &erasure])["receipts"] == 1).then_some(())
+    });
+    eventually("nothing is announced any more", || {
+        (std::fs::read_dir(lan.path()).unwrap().count() == 0).then_some(())
+    });
+
+    // Turned off on one device, they don't meet.
+    a.json(&["settings", "set", "local_network", "false"]);
+    server.stop();
+    eventually("B looks for it", || {
+        b.run(&["sync", "once", "--limit", "1"]);
+        (std::fs::read_dir(lan.path()).unwrap().count() == 1).then_some(())
+    });
+    a.run(&["sync", "once", "--limit", "2"]);
+    assert_eq!(a.json(&["account", "status"])["state"], "offline");
+    assert_eq!(std::fs::read_dir(lan.path()).unwrap().count(), 1, "B alone");
+}
+
+/// Two network namespaces that a cable joins. None where the system doesn't allow them.
+struct Cable(String);
+
+impl Cable {
+    fn lay() -> Option<Self> {
+        let name = format!("hl{}", std::process::id() % 100_000);
+        let cable = Self(name);
+        let ok = |line: &str| {
+            let mut words = line.split(' ');
+            let ran = Command::new(words.next()?).args(words).output().ok()?;
+            ran.status.success().then_some(())
+        };
+        let [a, b] = cable.names();
+        ok(&format!("ip netns add {a}"))?;
+        ok(&format!("ip netns add {b}"))?;
+        ok(&format!(
+            "ip link add {a} netns {a} type veth peer name {b} netns {b}"
+        ))?;
+        for (place, name) in [&a, &b].into_iter().enumerate() {
+            let inside = format!("ip -n {name}");
+            ok(&format!(
+                "{inside} addr add 10.213.7.{}/24 brd + dev {name}",
+                place + 1
+            ))?;
+            ok(&format!("{inside} link set lo up"))?;
+            ok(&format!("{inside} link set {name} up"))?;
+            ok(&format!("{inside} route add 224.0.0.0/4 dev {name}"))?;
+        }
+        Some(cable)
+    }
+
+    fn names(&self) -> [String; 2] {
+        ["a", "b"].map(|end| format!("{}{end}", self.0))
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for name in self.names() {
+            let _ = Command::new("ip").args(["netns", "del", &name]).output();
+        }
+    }
+}
+
+#[test]
+fn two_machines_find_each_other_by_multicast() {
+    let Some(cable) = Cable::lay() else {
+        eprintln!("skipped: this system allows no network namespaces");
+        return;
+    };
+    let models = tempfile::tempdir().unwrap();
+    let [a, b] = cable
+        .names()
+        .map(|name| bare(models.path(), Network::Namespace(name)));
+    live_without_a_server(&a, &b);
+}
