@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::sync;
 
 /// The schema version this program writes, and the newest it can read.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// Step `n` (from 0) leads from version `n` to version `n + 1`.
 const STEPS: [&str; SCHEMA_VERSION as usize] = [
@@ -18,6 +18,7 @@ const STEPS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
+    include_str!("migrations/5.sql"),
 ];
 
 /// Brings the database to [`SCHEMA_VERSION`], in one transaction.

@@ -263,8 +263,8 @@ impl Store {
         transaction.execute_batch(
             "DELETE FROM sync_record; DELETE FROM sync_document; DELETE FROM sync_piece; DELETE FROM sync_dirty; DELETE FROM sync_successor;
              DELETE FROM sync_erased; DELETE FROM sync_outgoing_erasure; DELETE FROM memory_use;
-             UPDATE sync_state SET running = 0, usage = NULL, usage_told_at_ms = NULL;
-             DROP TABLE IF EXISTS sync_peer;",
+             DELETE FROM sync_peer;
+             UPDATE sync_state SET running = 0, usage = NULL, usage_told_at_ms = NULL;",
         )?;
         transaction.commit()?;
         self.truncate_log()

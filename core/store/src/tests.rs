@@ -658,6 +658,22 @@ fn the_database_of_version_4_opens() {
         panic!("no counts")
     };
     assert_eq!(uses[&fact.id].count, 1, "what this device counted");
+    store.peer_lend(&[1; 16]).unwrap();
+    assert!(store.peer_lent_to(&[1; 16]).unwrap());
+}
+
+#[test]
+fn the_database_of_version_5_opens() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v5");
+    let dir = tempfile::tempdir().unwrap();
+    for name in [DATABASE_FILE, KEY_HEADER_FILE] {
+        fs::copy(fixture.join(name), dir.path().join(name)).unwrap();
+    }
+    let store = open(dir.path()).unwrap();
+    store.verify().unwrap();
+    assert!(store.peer_lent_to(&[4; 16]).unwrap());
+    let row = store.peer_get(&[6; 32], 7, b"place").unwrap();
+    assert_eq!(row.as_deref(), Some(&b"of another device"[..]));
 }
 
 #[test]
@@ -702,6 +718,12 @@ fn write_fixture() {
         ..crate::SyncBatch::default()
     };
     store.sync_write(&batch, 11).unwrap();
+    store.peer_lend(&[4; 16]).unwrap();
+    store.peer_begin().unwrap();
+    store
+        .peer_put(&[6; 32], 7, b"place", b"of another device")
+        .unwrap();
+    store.peer_commit().unwrap();
     drop(store);
     let to = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{SCHEMA_VERSION}"));
     fs::create_dir_all(&to).unwrap();

@@ -2,9 +2,8 @@
 //!
 //! **Data in**: sealed bodies, control entries, erasures and statements that other devices hand over, and this device's own.
 //! All of it is signed by its author and opened by nobody here. **Owner**: the relay (`hearth-core`, `engine/sync/local`);
-//! its keys and values mean nothing to the store. **At rest**: one table, `sync_peer`, in the encrypted database. It is made
-//! when this device serves for the first time, and goes with the account ([`Store::end_sync`]). No export and no plain copy
-//! has it.
+//! its keys and values mean nothing to the store. **At rest**: one table, `sync_peer`, in the encrypted database. It goes
+//! with the account ([`Store::end_sync`]). No export and no plain copy has it.
 //!
 //! **Erasure**: it is a cache: every living thing in it is on the devices, which send it again. So when this device carries
 //! out an erasure, the transaction that does it empties the table, and the log is emptied with the rest of the erasure before
@@ -28,8 +27,7 @@ pub type PeerVisit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 const LEASE_SPACE: u8 = 0;
 
 impl Store {
-    /// Makes room for the rows, if there is none yet, and lends them to one run of the relay; whoever had them has them no
-    /// more.
+    /// Lends the rows to one run of the relay; whoever had them has them no more.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when the profile doesn't sync.
@@ -38,16 +36,6 @@ impl Store {
         if !super::running(&transaction)? {
             return Err(StoreError::Invalid("the profile doesn't sync".into()));
         }
-        transaction.execute_batch(
-            "CREATE TABLE IF NOT EXISTS sync_peer (
-                 seq INTEGER PRIMARY KEY,
-                 account BLOB NOT NULL CHECK (length(account) = 32),
-                 space INTEGER NOT NULL CHECK (space BETWEEN 0 AND 255),
-                 key BLOB NOT NULL,
-                 value BLOB NOT NULL,
-                 UNIQUE (account, space, key)
-             ) STRICT;",
-        )?;
         put(&transaction, &[0; 32], LEASE_SPACE, b"", lease)?;
         transaction.commit()?;
         Ok(())
@@ -55,9 +43,6 @@ impl Store {
 
     /// Whether the rows are still lent to this run.
     pub fn peer_lent_to(&self, lease: &PeerLease) -> Result<bool, StoreError> {
-        if !there(&self.connection)? {
-            return Ok(false);
-        }
         Ok(self.peer_get(&[0; 32], LEASE_SPACE, b"")?.as_deref() == Some(lease.as_slice()))
     }
 
@@ -177,18 +162,8 @@ fn put(
     Ok(())
 }
 
-fn there(connection: &Connection) -> Result<bool, StoreError> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sync_peer')",
-        )?
-        .query_row([], |row| row.get(0))?)
-}
-
 /// Forgets all rows within the caller's transaction.
 pub(super) fn forget(connection: &Connection) -> Result<(), StoreError> {
-    if there(connection)? {
-        connection.execute("DELETE FROM sync_peer", [])?;
-    }
+    connection.execute("DELETE FROM sync_peer", [])?;
     Ok(())
 }

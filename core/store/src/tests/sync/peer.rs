@@ -78,11 +78,11 @@ fn rows_are_lent_to_one_run_and_go_with_the_account() {
     assert_eq!(store.peer_get(&ACCOUNT, 7, b"later").unwrap(), None);
     store.end_sync().unwrap();
     assert!(!store.peer_lent_to(&[2; 16]).unwrap());
+    assert_eq!(store.peer_get(&ACCOUNT, 7, b"place").unwrap(), None);
     assert!(
-        store.peer_get(&ACCOUNT, 7, b"place").is_err(),
-        "the table is gone"
+        store.peer_lend(&[3; 16]).is_err(),
+        "nothing is kept without an account"
     );
-    assert!(store.peer_lend(&[3; 16]).is_err(), "nor made without an account");
     assert!(!pages::contains(
         &pages::decrypted(&store.connection),
         "sealedcanary"
