@@ -170,3 +170,115 @@ fn a_peer_that_emptied_its_store_by_an_erasure_is_filled_by_its_own_device_alone
     assert!(world.device(0).status(world.now).erasures[0].complete);
     world.assert_honest();
 }
+
+#[test]
+fn what_one_peer_has_taken_is_told_to_the_next() {
+    let (mut world, relay) = pair(6);
+    let gone = world.handle();
+    world.edit(0, gone, b"soon gone");
+    world.settle(10_000);
+    // Alone it serves itself, and its own relay takes its confirmation.
+    world.offline(1);
+    let own = world.serve(1);
+    world.call(1, own);
+    world.erase(1, gone);
+    world.settle(10_000);
+    world.call(1, relay);
+    world.settle(30_000);
+    world.give(0, Input::Rotate);
+    world.settle(60_000);
+    world.assert_gone(&gone);
+    for node in 0..2 {
+        let erasure = &world.device(node).status(world.now).erasures[0];
+        assert!(erasure.complete, "{node}: {erasure:#?}");
+    }
+    world.assert_converged();
+    world.assert_honest();
+}
+
+/// An epoch's wraps go with whatever a peer has lost: the members grant each other its key.
+#[test]
+fn an_epoch_whose_wraps_a_peer_has_lost_is_granted() {
+    for seed in 20..32 {
+        let (mut world, relay) = pair(seed);
+        let before = world.device(0).account().number();
+        world.give(1, Input::Rotate);
+        for _ in 0..10_000 {
+            if world.device(0).account().number() > before {
+                break;
+            }
+            world.step();
+        }
+        assert_eq!(world.device(0).account().number(), before + 1);
+        world.put_peer_store(relay, 0, Faulty::new(MemoryStore::new()));
+        world.call(1, relay);
+        world.call(0, relay);
+        world.settle(60_000);
+        let handle = world.handle();
+        world.edit(0, handle, b"under the new key");
+        world.settle(30_000);
+        assert!(world.nodes[1].disk.documents.contains_key(&handle), "seed {seed}");
+        world.assert_converged();
+        world.assert_honest();
+    }
+}
+
+/// The account's server has the log's opening; a peer that begins anew doesn't, and takes no erasure without.
+#[test]
+fn what_the_serving_device_erases_without_the_server_reaches_the_others() {
+    let mut world = World::new(7);
+    world.online(0);
+    world.settle(5_000);
+    let new = world.enrol(0);
+    world.online(new);
+    world.settle(30_000);
+    let gone = world.handle();
+    world.edit(0, gone, b"soon gone");
+    world.settle(10_000);
+    world.offline(0);
+    world.offline(new);
+    let relay = world.serve(new);
+    world.call(new, relay);
+    world.call(0, relay);
+    world.settle(10_000);
+    world.erase(new, gone);
+    // Its own transaction has emptied what the relay had.
+    world.put_peer_store(relay, new, Faulty::new(MemoryStore::new()));
+    world.call(new, relay);
+    world.call(0, relay);
+    world.settle(60_000);
+    for node in [0, new] {
+        assert!(
+            !world.nodes[node].disk.documents.contains_key(&gone),
+            "node {node}"
+        );
+    }
+    for node in [0, new] {
+        world.call(node, 0);
+    }
+    world.settle(30_000);
+    world.give(0, Input::Rotate);
+    world.settle(60_000);
+    world.assert_gone(&gone);
+    world.assert_converged();
+    assert!(world.device(0).status(world.now).erasures[0].complete);
+    world.assert_honest();
+}
+
+/// Its relay knows nobody's newest key: the first epoch that it proposes there is refused, and is tried again.
+#[test]
+fn a_device_alone_changes_the_keys_at_its_own_relay() {
+    let (mut world, relay) = pair(8);
+    world.offline(1);
+    world.give(1, Input::Rotate);
+    let before = world.device(1).status(world.now).epoch;
+    let own = world.serve(1);
+    world.call(1, own);
+    world.settle(10_000);
+    assert_eq!(world.device(1).status(world.now).epoch, before + 1);
+    world.call(1, relay);
+    world.settle(30_000);
+    assert_eq!(world.device(0).status(world.now).epoch, before + 1);
+    world.assert_converged();
+    world.assert_honest();
+}

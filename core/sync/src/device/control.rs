@@ -442,7 +442,13 @@ impl Turn<'_> {
         let Some(session) = self.d.session.as_ref() else {
             return Ok(());
         };
-        if session.issuing || session.issue_after > now || !session.branch.is_empty() || !self.at_home() {
+        if session.issuing || !session.branch.is_empty() || !self.at_home() {
+            return Ok(());
+        }
+        if session.issue_after > now {
+            // Said at every step: an earlier time to wake up takes this one's place.
+            let at = session.issue_after;
+            self.wake_at(at);
             return Ok(());
         }
         let open = session.stage == Stage::Open && session.complete;

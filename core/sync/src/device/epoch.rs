@@ -12,7 +12,7 @@ use hearth_protocol::statement::{AnyStatement, EpochAck, Grant};
 use super::record::space;
 use super::session::Asked;
 use super::turn::{ONLY, Turn};
-use super::{DeviceError, Notice};
+use super::{DeviceError, Notice, Peer};
 use crate::keys::EpochKey;
 use crate::secret::Secret;
 
@@ -257,7 +257,13 @@ impl Turn<'_> {
         {
             return Ok(());
         }
-        let wraps: Option<EpochWraps> = self.disk.get(space::WRAPS, ONLY)?;
+        // A peer on the local network empties what it keeps with every erasure, the wraps too: only the server's stay there.
+        let at_server = self
+            .d
+            .session
+            .as_ref()
+            .is_some_and(|session| session.peer == Peer::Server);
+        let wraps: Option<EpochWraps> = self.disk.get(space::WRAPS, ONLY)?.filter(|_| at_server);
         if wraps
             .as_ref()
             .and_then(|wraps| wraps.devices.get(device))

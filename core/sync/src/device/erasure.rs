@@ -16,7 +16,7 @@ use super::disk::Disk;
 use super::record::{Erasure, Waiting, of_live_key, place_key, space};
 use super::session::{Asked, Session, Stage, genuine};
 use super::turn::Turn;
-use super::{Device, DeviceError, Notice, Output, Proof, Suspicion};
+use super::{Device, DeviceError, Notice, Output, Peer, Proof, Suspicion};
 use crate::secret::random_bytes;
 
 /// Erasures that are sent before the first is answered.
@@ -545,9 +545,18 @@ impl Turn<'_> {
 
     /// Sends the erasures that the account's server lacks.
     pub(super) fn send_erasures(&mut self) -> Result<(), DeviceError> {
-        let own_ready = self.log_is_open();
+        // A peer on the local network loses the opening with every erasure, and whether the account's server has it says
+        // nothing of it there.
+        let at_peer = self
+            .d
+            .session
+            .as_ref()
+            .is_some_and(|session| matches!(session.peer, Peer::Device(_)));
+        let own_ready = at_peer || self.log_is_open();
         let now = self.now;
-        if self.session().is_some_and(|session| session.erase_after > now) {
+        let after = self.session().map_or(0, |session| session.erase_after);
+        if after > now {
+            self.wake_at(after);
             return Ok(());
         }
         let sending = self
@@ -583,7 +592,10 @@ impl Turn<'_> {
             // Whoever lost everything, or serves for the first time, doesn't know whose log it is; the log's own device may be off.
             let log = record.erase.statement.log;
             let known = |session: &Session| session.opened.contains(&log);
-            if Some(log) != own && !self.d.session.as_ref().is_some_and(known) && openings.insert(log) {
+            if (at_peer || Some(log) != own)
+                && !self.d.session.as_ref().is_some_and(known)
+                && openings.insert(log)
+            {
                 let open = self.d.logs.get(&log).map(|state| state.open.clone());
                 if let Some(open) = open {
                     self.ask_statement(0, AnyStatement::LogOpen(open));

@@ -61,7 +61,7 @@ impl Turn<'_> {
             self.apply_all()?;
             self.reach_target()?;
             self.set_aside()?;
-            self.ask_confirmations();
+            self.ask_confirmations()?;
             self.upload()?;
             self.say_applied_live()?;
             self.look_unexplained()?;
@@ -173,12 +173,12 @@ impl Turn<'_> {
     }
 
     /// Once in a session: confirmations of erasures that went by while this device was away.
-    fn ask_confirmations(&mut self) {
+    fn ask_confirmations(&mut self) -> Result<(), DeviceError> {
         let Some(session) = self.d.session.as_mut() else {
-            return;
+            return Ok(());
         };
         if session.confirmations_asked || !session.complete {
-            return;
+            return Ok(());
         }
         // Acknowledgements come as statements, and whoever has nothing new has none; a receipt is said to those who are
         // there, once, so that nothing tells of one that was lost on its way.
@@ -202,6 +202,7 @@ impl Turn<'_> {
         for id in open {
             self.ask(Request::Fetch(Fetch::Erasure(id)), Asked::FetchErasure);
         }
+        self.tell_peer()
     }
 
     /// Says how far everything is stored, so that the other side knows the vector next time.

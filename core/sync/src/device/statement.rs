@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use hearth_protocol::erasure::{EraseAck, EraseSet};
 use hearth_protocol::hash::Signed;
 use hearth_protocol::id::{DeviceId, Hash, LogId, TimeMs, VerifyKey};
-use hearth_protocol::limits::{HEARTBEAT_INTERVAL_MS, MAX_LOGS};
+use hearth_protocol::limits::{ERASE_DEADLINE_MS, HEARTBEAT_INTERVAL_MS, MAX_LOGS};
 use hearth_protocol::message::Request;
 use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Heartbeat, Live, LogOpen, live_root};
 use hearth_protocol::vector::Head;
 
 use super::disk::Disk;
+use super::erasure::Known;
 use super::pump::{GRANT_AFTER_MS, MISSING_AFTER_MS};
 use super::record::{Log, Peer, of_live_key, pair_key, space};
 use super::session::{Asked, Stage, genuine};
@@ -233,6 +234,37 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Once in a session with a peer of an account that has no server: acknowledgements, its own and those it heard. What one
+    /// peer has taken the others lack, and each loses all it has with every erasure.
+    pub(super) fn tell_peer(&mut self) -> Result<(), DeviceError> {
+        let peer = self.d.session.as_ref().map(|session| session.peer);
+        if !self.at_home() || !matches!(peer, Some(super::Peer::Device(_))) {
+            return Ok(());
+        }
+        for ack in self.newest_epoch_acks()? {
+            if matches!(&ack, AnyStatement::EpochAck(ack) if self.d.account.member(&ack.statement.device).is_some())
+            {
+                self.ask_statement(0, ack);
+            }
+        }
+        // Whoever lacks one of an older one that is complete here asks for it.
+        let now = self.now;
+        let open = |known: &Known| !known.complete || known.at.saturating_add(ERASE_DEADLINE_MS) > now;
+        let erasures = self
+            .d
+            .erased
+            .all
+            .iter()
+            .filter(|(_, known)| known.counted && open(known));
+        let erasures: Vec<Hash> = erasures.map(|(id, _)| *id).collect();
+        for id in erasures {
+            for ack in Self::erase_acks(&self.disk, &id)? {
+                self.ask_statement(0, AnyStatement::EraseAck(ack));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the other side knows the own log's opening.
     pub(super) fn log_is_open(&self) -> bool {
         match (self.d.state.log, &self.d.session) {
@@ -259,10 +291,10 @@ impl Turn<'_> {
     /// Sends what the account's server hasn't taken.
     pub(super) fn say_unsent(&mut self) -> Result<(), DeviceError> {
         let now = self.now;
-        if let Some(session) = self.session()
-            && session.refused_until != 0
-            && session.refused_until <= now
-        {
+        let refused_until = self.session().map_or(0, |session| session.refused_until);
+        if refused_until > now {
+            self.wake_at(refused_until);
+        } else if let (1.., Some(session)) = (refused_until, self.session()) {
             session.refused_until = 0;
             session.refused.clear();
         }
