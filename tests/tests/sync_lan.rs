@@ -37,6 +37,13 @@ fn met(profile: &Profile, other: &str) -> Option<()> {
     (status["state"] == "local_network" && met).then_some(())
 }
 
+/// Whether as many devices are announced in the folder.
+fn announced(folder: &Path, devices: usize) -> Option<()> {
+    let files = std::fs::read_dir(folder).unwrap().flatten();
+    let shown = files.filter(|file| !file.file_name().as_encoded_bytes().starts_with(b"."));
+    (shown.count() == devices).then_some(())
+}
+
 fn device(profile: &Profile) -> String {
     let status = profile.json(&["account", "status"]);
     let devices = status["devices"].as_array().unwrap();
@@ -115,25 +122,37 @@ fn an_account_without_a_server_lives_on_the_local_network() {
     );
     live_without_a_server(&a, &b);
 
-    // Somebody else's account on the same network: neither meets the other, and nobody is let in.
+    // Somebody else's account on the same network: neither meets the other, and nothing of either comes to the other.
     let stranger = bare(models.path(), network);
     stranger.json(&["account", "create", "--no-server", "--name", "stranger"]);
-    stranger.json(&["sync", "once"]);
-    assert_eq!(stranger.json(&["account", "status"])["met"], Value::Null);
+    stranger.json(&["memory", "add", "The stranger's boat is called Gannet"]);
+    let mut watched = Dialogue::start(&stranger, &["sync", "watch"]);
+    assert_eq!(watched.line()["state"], "no_server");
 
-    // Shut out, it is told so and meets nobody any more.
-    let two = device(&b);
-    eventually("A can change the account", || {
-        (a.json(&["account", "status"])["reached"] == true).then_some(())
-    });
+    // Shut out while it is there, it is told so, and finds nobody any more.
+    let (one, two) = (device(&a), device(&b));
+    let mut told = Dialogue::start(&b, &["sync", "watch"]);
+    eventually("all three are announced", || announced(lan.path(), 3));
+    eventually("B is back", || met(&b, &one));
+    eventually("A sees it", || met(&a, &two));
     let revoked = a.json(&["devices", "revoke", &two, "--yes"]);
     assert!(revoked["devices"].to_string().contains("\"revoked\":true"));
-    eventually("B knows", || {
-        b.run(&["sync", "once", "--limit", "2"]);
-        (b.json(&["account", "status"])["state"] == "revoked").then_some(())
-    });
+    while told.event("sync_state_changed")["state"] != "revoked" {}
+    drop(told);
+    eventually("B is announced no more", || announced(lan.path(), 2));
+    assert_eq!(b.json(&["account", "status"])["state"], "revoked");
     a.json(&["memory", "add", "The tide turns at noon"]);
     assert!(find(&b, "tide").is_none());
+    assert_eq!(stranger.json(&["account", "status"])["met"], Value::Null);
+    assert_eq!(
+        stranger.json(&["memory", "list"])["memories"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    assert!(find(&a, "Gannet").is_none() && find(&b, "Gannet").is_none());
+    let doctor = a.run(&["sync", "doctor"]);
+    assert!(!doctor.stdout.contains("PROOF"), "{doctor:?}");
 }
 
 #[test]
@@ -150,11 +169,7 @@ fn devices_meet_while_the_server_is_away_and_bring_it_what_they_exchanged() {
         b.json(&["sync", "once"]);
         find(&b, "4711")
     });
-    assert_eq!(
-        std::fs::read_dir(lan.path()).unwrap().count(),
-        0,
-        "nothing is announced"
-    );
+    announced(lan.path(), 0).expect("nothing is announced while the server is there");
 
     server.stop();
     let two = device(&b);
@@ -185,20 +200,18 @@ fn devices_meet_while_the_server_is_away_and_bring_it_what_they_exchanged() {
     eventually("the server's receipt", || {
         (a.json(&["erasures", "show", &erasure])["receipts"] == 1).then_some(())
     });
-    eventually("nothing is announced any more", || {
-        (std::fs::read_dir(lan.path()).unwrap().count() == 0).then_some(())
-    });
+    eventually("nothing is announced any more", || announced(lan.path(), 0));
 
     // Turned off on one device, they don't meet.
     a.json(&["settings", "set", "local_network", "false"]);
     server.stop();
     eventually("B looks for it", || {
         b.run(&["sync", "once", "--limit", "1"]);
-        (std::fs::read_dir(lan.path()).unwrap().count() == 1).then_some(())
+        announced(lan.path(), 1)
     });
     a.run(&["sync", "once", "--limit", "2"]);
     assert_eq!(a.json(&["account", "status"])["state"], "offline");
-    assert_eq!(std::fs::read_dir(lan.path()).unwrap().count(), 1, "B alone");
+    announced(lan.path(), 1).expect("B alone is");
 }
 
 /// Two network namespaces that a cable joins. None where the system doesn't allow them.

@@ -325,6 +325,7 @@ impl Local {
 
     /// The relay begins anew: an erasure has emptied its rows, or the account has grown elsewhere.
     pub(super) async fn renew(&self, history: Option<Vec<ControlEntry>>) {
+        self.door.ready.store(false, Ordering::Relaxed);
         self.host.run(move |machine| machine.renew(history)).await;
     }
 }

@@ -25,13 +25,14 @@ impl Worker {
     }
 
     /// Begins and ends what this device does on the local network; whom it should call.
-    pub(super) async fn look_around(&mut self) -> Option<Call> {
-        let call = self.find_call().await;
+    /// `calling`: somebody is being called already.
+    pub(super) async fn look_around(&mut self, calling: bool) -> Option<Call> {
+        let call = self.find_call(calling).await;
         self.tell_met();
         call
     }
 
-    async fn find_call(&mut self) -> Option<Call> {
+    async fn find_call(&mut self, calling: bool) -> Option<Call> {
         if !self.needs_local() {
             if let Some(local) = self.local.take() {
                 if self.at.is_some_and(|at| at != At::Server) {
@@ -59,6 +60,9 @@ impl Worker {
         let ready = device.link() == Link::Live && self.at == Some(At::Own);
         let local = self.local.as_mut()?;
         local.look(device, now, ready);
+        if calling {
+            return None;
+        }
         let call = local.call(device, self.at)?;
         if call.at == At::Own && self.at.is_none() {
             // What the account has learned elsewhere.

@@ -376,7 +376,7 @@ impl Worker {
                     }
                 }
             }
-            if let (Some(call), true) = (self.look_around().await, dialing_local.is_none()) {
+            if let Some(call) = self.look_around(dialing_local.is_some()).await {
                 dialing_local = Some(tokio::spawn(
                     call.dial(self.network.clone(), Arc::clone(&self.identity)),
                 ));

@@ -73,6 +73,11 @@ impl Lent {
         }
     }
 
+    /// Whether the rows are still this relay's: an erasure empties them.
+    fn is_lent(&self) -> Result<bool, StoreError> {
+        self.with(|store| store.peer_lent_to(&self.lease))
+    }
+
     fn visit(
         &self,
         (account, space): (&AccountId, Space),
@@ -256,10 +261,11 @@ impl PeerMachine {
         }
     }
 
+    /// Work on the relay. None: its rows went, and nothing was done.
     fn with<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Relay<Lent>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    ) -> Result<Option<T>, StoreError> {
         let relay = self.relay.take();
         let (slot, lost) = (Arc::clone(&self.slot), Arc::clone(&self.lost));
         let (seed, history) = (self.seed.clone(), self.history.clone());
@@ -269,12 +275,19 @@ impl PeerMachine {
                 Some(relay) => relay,
                 None => begin(&slot, &lost, &seed, &history)?,
             };
-            let result = work(&mut relay);
+            let result = match relay.store().is_lent() {
+                Ok(true) => work(&mut relay).map(Some),
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            };
             drop(loan);
             Ok((relay, result))
         }));
         let (relay, result) = worked.map_err(failed)?;
         self.relay = Some(relay);
+        if matches!(result, Ok(None)) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
         result
     }
 }
@@ -353,7 +366,7 @@ impl Machine for PeerMachine {
             return Ok(closed);
         }
         let now_ms = self.now_ms();
-        let mut outputs = self.with(move |relay| {
+        let stepped = self.with(move |relay| {
             let input = match &owned {
                 Owned::Connected(transport_key, exporter) => Input::Connected {
                     transport_key: *transport_key,
@@ -366,6 +379,7 @@ impl Machine for PeerMachine {
             };
             relay.step(session, input, now_ms, &mut OsEntropy)
         })?;
+        let mut outputs = stepped.unwrap_or_default();
         for output in &outputs {
             if let Output::Close { to, .. } = output {
                 self.sessions.remove(to);
@@ -390,7 +404,9 @@ impl Machine for PeerMachine {
             .and_then(Relay::wants_tick)
             .is_some_and(|at| at <= now_ms);
         if due && !urgently {
-            outputs.extend(self.with(move |relay| relay.tick(now_ms, &mut OsEntropy))?);
+            let ticked = self.with(move |relay| relay.tick(now_ms, &mut OsEntropy))?;
+            outputs.extend(ticked.into_iter().flatten());
+            self.close_lost(&mut outputs);
         }
         Ok(outputs)
     }
