@@ -2110,9 +2110,10 @@ left: number, } | { "type": "waiting" };
  */
 export type PairParams = { 
 /**
- * The account's server, as `account.status` of the other device shows it: `hearth-sync://host:port/#KEY`.
+ * The account's server, as `account.status` of the other device shows it: `hearth-sync://host:port/#KEY`; none: the
+ * account has none, and the other device is on the same local network.
  */
-server: string, 
+server?: string, 
 /**
  * What this device is called; the machine's name otherwise.
  */
@@ -2682,6 +2683,11 @@ memory_limit: number | null,
  */
 memory_extraction: boolean | null, 
 /**
+ * Look for the account's other devices on the local network while its server isn't reached, and let them find this one;
+ * default true. Of this device alone.
+ */
+local_network: boolean | null, 
+/**
  * What counts how much when recall ranks; parts that are absent are the engine's.
  */
 recall_weights: JsonValue | null, };
@@ -2746,6 +2752,10 @@ memory_limit?: number,
  * See [`Settings::memory_extraction`].
  */
 memory_extraction?: boolean, 
+/**
+ * See [`Settings::local_network`].
+ */
+local_network?: boolean, 
 /**
  * See [`Settings::recall_weights`]; replaces all of it.
  */
@@ -2876,7 +2886,7 @@ limit_seconds?: number, };
 /**
  * How far the connection to the account's server is.
  */
-export type SyncState = "no_account" | "no_server" | "offline" | "connecting" | "catching_up" | "live" | "revoked";
+export type SyncState = "no_account" | "no_server" | "offline" | "connecting" | "catching_up" | "live" | "local_network" | "revoked";
 
 /**
  * How sync stands.
@@ -2934,6 +2944,15 @@ findings: Array<SyncFinding>,
  * Everything of this device is at the server, and everything of the server is here.
  */
 settled: boolean, 
+/**
+ * What changes the account (letting devices in, shutting them out, new keys) can be done now: at its server, or on the
+ * local network for an account that has none.
+ */
+reached: boolean, 
+/**
+ * The devices that this one meets on the local network now: identifiers.
+ */
+met: Array<string>, 
 /**
  * The account's devices, those shut out too.
  */
