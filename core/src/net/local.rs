@@ -22,6 +22,8 @@ const SERVICE: &str = "_hearth-sync._udp.local.";
 const LOOK: Duration = Duration::from_secs(10);
 /// How often a folder is looked at, in its place.
 const LOOK_AT_FOLDER: Duration = Duration::from_millis(100);
+/// How long taking an announcement back may take.
+const GOODBYE: Duration = Duration::from_millis(250);
 /// Announcements that are remembered, at most.
 const MAX_SEEN: usize = 256;
 /// Addresses of one announcement, at most.
@@ -207,6 +209,19 @@ impl Discovery {
             }
             ServiceEvent::ServiceRemoved(_, name) => self.heard.remove(&name).is_some(),
             _ => false,
+        }
+    }
+
+    /// Takes the announcement back, and waits a moment until that was said: a process that ends right away wouldn't.
+    pub async fn end(mut self) {
+        let own = std::mem::take(&mut self.own);
+        match &self.way {
+            Way::Multicast(Some(multicast)) if !own.is_empty() => {
+                if let Ok(said) = multicast.daemon.unregister(&format!("{own}.{SERVICE}")) {
+                    tokio::time::timeout(GOODBYE, said.recv_async()).await.ok();
+                }
+            }
+            _ => self.own = own,
         }
     }
 

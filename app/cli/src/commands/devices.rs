@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hearth_api::methods::Empty;
 use hearth_api::methods::sync::{
-    AnswerPairing, Approve, ApproveParams, ListDevices, Pair, RenameDevice, RenameDeviceParams, RevokeDevice,
-    RevokeDeviceParams, RotateKeys,
+    AnswerPairing, Approve, ApproveParams, GetSyncStatus, ListDevices, Pair, RenameDevice,
+    RenameDeviceParams, RevokeDevice, RevokeDeviceParams, RotateKeys,
 };
 use hearth_api::types::{DeviceInfo, PairAnswer, PairEvent, PairParams};
 use hearth_api::{Call, Client, ErrorCode, Method, Update};
@@ -44,7 +44,8 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             if output.json {
                 return output.value(&listed);
             }
-            list(&listed.devices, output)
+            let met = client.call::<GetSyncStatus>(Empty {}).await?.met;
+            list(&listed.devices, &met, output)
         }
         Args::Pair { server, name, image } => {
             let params = PairParams { server, name };
@@ -82,7 +83,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
                 return output.value(&status);
             }
             output.line("It is shut out, and the keys are being changed.")?;
-            list(&status.devices, output)
+            list(&status.devices, &status.met, output)
         }
         Args::Rename { device, name } => {
             let status = client
@@ -91,7 +92,7 @@ async fn obey(client: &Client, args: Args, output: &Output) -> Result<(), Failur
             if output.json {
                 return output.value(&status);
             }
-            list(&status.devices, output)
+            list(&status.devices, &status.met, output)
         }
         Args::Rotate => {
             let status = client.call::<RotateKeys>(Empty {}).await?;
@@ -287,13 +288,14 @@ fn short(device: &DeviceInfo) -> String {
     }
 }
 
-fn list(devices: &[DeviceInfo], output: &Output) -> Result<(), Failure> {
+fn list(devices: &[DeviceInfo], met: &[String], output: &Output) -> Result<(), Failure> {
     let now = text::now_ms();
     let rows: Vec<Vec<String>> = devices
         .iter()
         .map(|device| {
             let seen = match (device.this, device.last_seen_ms) {
                 (true, _) => "this device".to_owned(),
+                _ if met.contains(&device.device) => "now, on the local network".to_owned(),
                 (_, Some(at)) => text::ago(at, now),
                 (_, None) => "not yet".to_owned(),
             };

@@ -179,6 +179,9 @@ fn doctor(status: &SyncStatus, output: &Output) -> Result<(), Failure> {
                 },
                 |at| format!("last seen {}", text::ago(at, now)),
             ));
+            if status.met.contains(&device.device) {
+                parts.push("met on the local network now".to_owned());
+            }
             if let Some(at) = device.last_verified_ms {
                 parts.push(format!("last verified {}", text::ago(at, now)));
             }

@@ -221,6 +221,7 @@ impl Local {
 
     /// Ends it: who is in is told to call again, nothing is announced any more.
     pub(super) async fn end(self) {
+        self.discovery.end().await;
         self.host.stop().await;
         self.accepting.abort();
     }

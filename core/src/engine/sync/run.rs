@@ -1,11 +1,13 @@
 //! The task that keeps a profile in sync: it owns the machine, the connection and the timers.
 
+mod arrived;
+
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{DeviceId, Hash, VerifyKey};
-use hearth_store::{Store, SyncReport};
+use hearth_store::Store;
 use hearth_sync::device::{Input, Link, Notice, Peer};
 use hearth_sync::pairing::Sponsor;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -19,7 +21,7 @@ use super::local::{At, Called, Local};
 use super::machine::{Effects, Machine, OsEntropy, Outgoing, time};
 use super::view;
 use crate::error::EngineError;
-use crate::net::{Backoff, Connection, Endpoint, Event, Identity, NetError, Network, is_server};
+use crate::net::{Backoff, Connection, Endpoint, Event, Identity, Network, is_server};
 use crate::types::{EngineEvent, SyncState, SyncStatus};
 
 /// A server may ask for no longer wait than this.
@@ -456,7 +458,7 @@ impl Worker {
                     }
                     Ok(connection)
                 }
-                Ok(Err(error)) => Err(unreachable(&error)),
+                Ok(Err(error)) => Err(format!("the server can't be reached: {error}")),
                 Err(_) => Err("the server doesn't answer".into()),
             }
         }))
@@ -865,56 +867,4 @@ fn waiting(store: &Store) -> std::result::Result<u64, hearth_store::StoreError> 
 
 fn names(store: &Store) -> std::result::Result<serde_json::Value, hearth_store::StoreError> {
     Ok(store.get_setting(&super::names_setting())?.unwrap_or_default())
-}
-
-fn unreachable(error: &NetError) -> String {
-    format!("the server can't be reached: {error}")
-}
-
-impl Engine {
-    async fn compare(&self) {
-        if let Err(error) = self.compare_arrived().await {
-            tracing::warn!(code = error.code(), "what arrived can't be compared");
-        }
-    }
-
-    /// What follows in the engine from what other devices have written and erased.
-    async fn after_sync(&self, reports: Vec<SyncReport>) {
-        let (mut memories, mut chats, mut settings, mut erased) = (0, 0, false, false);
-        let mut fresh = false;
-        for report in reports {
-            memories += report.new_memories.len() + report.changed_memories.len();
-            chats += report.changed_chats.len();
-            settings |= !report.settings.is_empty();
-            fresh |= !report.new_memories.is_empty();
-            for done in report.erasures {
-                erased = true;
-                let Some(receipt) = done.receipt else { continue };
-                memories += 1;
-                chats += receipt.chats.len() + receipt.turns.len();
-            }
-        }
-        if fresh {
-            self.compare().await;
-        }
-        if settings {
-            self.reload_settings().await;
-        }
-        if memories > 0 {
-            self.tell(EngineEvent::MemoryChanged { memory: None });
-        }
-        if chats > 0 {
-            self.tell(EngineEvent::ChatsChanged { chat: None });
-        }
-        if erased {
-            self.tell(EngineEvent::ErasuresChanged);
-        }
-        if memories + chats > 0 {
-            self.tell(EngineEvent::SyncApplied {
-                memories: memories as u64,
-                chats: chats as u64,
-            });
-            self.inner.idle.wake();
-        }
-    }
 }

@@ -41,14 +41,24 @@ fn an_erasure_empties_what_is_kept_for_others_and_the_log_with_it() {
     device.store.sync_write(&crate::SyncBatch::default(), 5).unwrap();
     assert_eq!(rows(&device), 2);
     let log = device.dir.path().join("hearth.db-wal");
-    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+    // The header of SQLite's log: its salts are new whenever the log begins anew.
+    let header = || {
+        std::fs::read(&log)
+            .unwrap()
+            .into_iter()
+            .take(32)
+            .collect::<Vec<u8>>()
+    };
+    let (before, length) = (header(), std::fs::metadata(&log).unwrap().len());
+    assert_eq!(before.len(), 32);
     device.erase(&[handle]);
     assert_eq!(rows(&device), 0);
     assert!(!pages::contains(
         &pages::decrypted(&device.store.connection),
         "sealedcanary"
     ));
-    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0, "the log is empty");
+    assert_ne!(header(), before, "the log was emptied");
+    assert!(std::fs::metadata(&log).unwrap().len() < length);
     assert!(
         !device.store.peer_lent_to(&[1; 16]).unwrap(),
         "whoever had the rows is told"
