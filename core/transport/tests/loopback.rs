@@ -139,6 +139,43 @@ async fn batches_wait_until_the_device_is_known_and_those_of_a_log_keep_their_or
 }
 
 #[tokio::test]
+async fn what_is_urgent_overtakes_other_logs_and_never_its_own() {
+    let (mut device, mut server, _listener) = pair(Limits::default()).await;
+    let sender = &device.sender;
+    for number in 0..20 {
+        sender
+            .batch(batch(1, number, 200_000), Priority::Backfill)
+            .unwrap();
+    }
+    for number in 20..30 {
+        sender.batch(batch(1, number, 100), Priority::Live).unwrap();
+    }
+    sender.batch(batch(2, 0, 100), Priority::Live).unwrap();
+    sender.frame(b"hello".to_vec()).unwrap();
+    frame(&mut server).await;
+    server.sender.identified();
+    let mut seen = Vec::new();
+    while seen.len() < 31 {
+        let Event::Batch(bytes) = next(&mut server).await else {
+            panic!("not a batch")
+        };
+        seen.push((bytes[2], u32::from_be_bytes(bytes[18..22].try_into().unwrap())));
+    }
+    let urgent = seen.iter().position(|(log, _)| *log == 2).unwrap();
+    assert!(urgent < 20, "it came as number {urgent}");
+    seen.remove(urgent);
+    let one: Vec<_> = (0..30).map(|number| (1, number)).collect();
+    assert_eq!(seen, one);
+
+    // What has gone out holds up nothing any more.
+    sender.drained_to(0).await.unwrap();
+    assert!(device.sender.batch(batch(1, 30, 100), Priority::Live).is_ok());
+    assert!(matches!(next(&mut server).await, Event::Batch(bytes) if bytes.len() == 100));
+    server.sender.close(None);
+    closed(&mut device).await;
+}
+
+#[tokio::test]
 async fn what_was_said_before_the_end_is_heard_and_so_is_the_reason() {
     let (mut device, mut server, _listener) = pair(Limits::default()).await;
     device.sender.frame(b"hello".to_vec()).unwrap();

@@ -1,6 +1,6 @@
 //! What goes out: a queue of frames, a queue of batches by priority, and an end that lets both be heard.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,14 +8,16 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hearth_protocol::error::ErrorCode;
+use hearth_protocol::id::LogId;
 use hearth_protocol::message::Priority;
 use quinn::{SendStream, VarInt};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{close_code, closed};
 use crate::connection::Closed;
 use crate::limits::{LINGER, Limits, STREAMS};
+use crate::order::{Lane, lane};
 
 /// Why something can't be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,10 +55,49 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Vec<u8>>,
-    batches: BTreeMap<(Priority, u64), Vec<u8>>,
-    count: u64,
+    batches: Queue,
     bytes: usize,
     ending: Option<Ending>,
+}
+
+/// Batches by urgency. None overtakes another of its log, as a log's links only fit in order.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: BTreeMap<(Priority, u64), Vec<u8>>,
+    /// Of each log, how many wait, and how urgent the last of them is.
+    logs: HashMap<LogId, (usize, Priority)>,
+    count: u64,
+}
+
+impl Queue {
+    fn push(&mut self, bytes: Vec<u8>, priority: Priority) {
+        let mut priority = priority;
+        if let Some(Lane::Log(log)) = lane(&bytes) {
+            let (count, last) = self.logs.entry(log).or_insert((0, priority));
+            priority = priority.max(*last);
+            (*count, *last) = (*count + 1, priority);
+        }
+        self.waiting.insert((priority, self.count), bytes);
+        self.count += 1;
+    }
+
+    /// The first, if it is at least so urgent.
+    fn pop(&mut self, least: Priority) -> Option<(Priority, Vec<u8>)> {
+        let entry = self.waiting.first_entry()?;
+        if entry.key().0 > least {
+            return None;
+        }
+        let ((priority, _), bytes) = entry.remove_entry();
+        if let Some(Lane::Log(log)) = lane(&bytes)
+            && let Some((count, _)) = self.logs.get_mut(&log)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.logs.remove(&log);
+            }
+        }
+        Some((priority, bytes))
+    }
 }
 
 /// How a connection is to end.
@@ -95,13 +136,9 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends a batch.
+    /// Sends a batch. It goes before less urgent ones, but never before one of its own log.
     pub fn batch(&self, bytes: Vec<u8>, priority: Priority) -> Result<(), SendError> {
-        self.queue(bytes.len(), |state| {
-            let key = (priority, state.count);
-            state.count += 1;
-            state.batches.insert(key, bytes);
-        })?;
+        self.queue(bytes.len(), |state| state.batches.push(bytes, priority))?;
         self.shared.batches.notify_one();
         Ok(())
     }
@@ -232,11 +269,8 @@ impl Shared {
                 if state.ending.is_some() {
                     return None;
                 }
-                if let Some(entry) = state.batches.first_entry()
-                    && entry.key().0 <= least
-                {
-                    let ((priority, _), bytes) = entry.remove_entry();
-                    return Some((priority, bytes));
+                if let Some(next) = state.batches.pop(least) {
+                    return Some(next);
                 }
             }
             self.batches.notified().await;
@@ -300,6 +334,8 @@ async fn write_frames(shared: Arc<Shared>, control: oneshot::Receiver<SendStream
 async fn write_batches(shared: Arc<Shared>) {
     let work = async {
         let mut writing = FuturesUnordered::new();
+        // What has no stream yet. One at a time: several could be given theirs in another order.
+        let mut first: Option<(Priority, Vec<u8>, Instant)> = None;
         loop {
             // Half of the streams stay free for what can't wait.
             let least = if writing.len() < STREAMS as usize / 2 {
@@ -307,10 +343,17 @@ async fn write_batches(shared: Arc<Shared>) {
             } else {
                 Priority::Live
             };
+            let deadline = first.as_ref().map_or_else(Instant::now, |(_, _, at)| *at);
             tokio::select! {
-                next = shared.next_batch(least), if writing.len() < STREAMS as usize => {
+                next = shared.next_batch(least), if first.is_none() && writing.len() < STREAMS as usize => {
                     let (priority, bytes) = next?;
-                    writing.push(write_batch(&shared, priority, bytes));
+                    let deadline = Instant::now() + shared.patience(bytes.len());
+                    first = Some((priority, bytes, deadline));
+                }
+                stream = timeout_at(deadline, shared.quic.open_uni()), if first.is_some() => {
+                    let stream = stream.ok()?.ok()?;
+                    let (priority, bytes, deadline) = first.take()?;
+                    writing.push(write_batch(&shared, stream, priority, bytes, deadline));
                 }
                 Some(done) = writing.next() => done?,
             }
@@ -326,14 +369,19 @@ async fn write_batches(shared: Arc<Shared>) {
     }
 }
 
-async fn write_batch(shared: &Shared, priority: Priority, bytes: Vec<u8>) -> Option<()> {
+async fn write_batch(
+    shared: &Shared,
+    mut stream: SendStream,
+    priority: Priority,
+    bytes: Vec<u8>,
+    deadline: Instant,
+) -> Option<()> {
     let write = async {
-        let mut stream = shared.quic.open_uni().await.ok()?;
         stream.set_priority(-(priority as i32)).ok()?;
         stream.write_all(&bytes).await.ok()?;
         stream.finish().ok()
     };
-    timeout(shared.patience(bytes.len()), write).await.ok()??;
+    timeout_at(deadline, write).await.ok()??;
     shared.written(bytes.len());
     Some(())
 }
