@@ -97,6 +97,10 @@ impl<S: Store> Relay<S> {
         if !self.loaded(account)?.logs.contains_key(&log) {
             return Err(ErrorCode::WrongLog.into());
         }
+        let last = run
+            .first_seq
+            .saturating_add(run.items.len() as u64)
+            .saturating_sub(1);
         let from = match run.first_seq.checked_sub(1) {
             Some(before) => self.arrive_at(account, device, &log, before, turn.now_ms)?,
             None => None,
@@ -111,9 +115,11 @@ impl<S: Store> Relay<S> {
         };
         let session = self.session(id)?;
         if let Some(sent) = &mut session.sent {
-            // It has what it has sent.
+            // It has what it has sent, and of another's log perhaps no more.
+            let own = row.open.statement.device == *device;
+            let has = if own { row.head.seq } else { last.min(row.head.seq) };
             let at = sent.entry(row.number).or_insert(0);
-            *at = row.head.seq.max(*at);
+            *at = has.max(*at);
         }
         turn.reply(
             id,

@@ -218,6 +218,24 @@ fn backfill_comes_in_pieces_that_wait_for_the_connection() {
 }
 
 #[test]
+fn what_a_device_brings_of_anothers_log_says_nothing_of_the_rest() {
+    let (mut world, mut one, session, mut two, _) = two();
+    let batches: Vec<_> = (0..14).map(|_| one.change(1, &vec![1; 1 << 20])).collect();
+    for batch in &batches {
+        world.batch(session, batch);
+    }
+    let other = world.connect(2);
+    let (_, first) = world.hello(other, &mut two);
+    // Most waits for the connection. Meanwhile it brings what it has from elsewhere.
+    world.batch(other, &batches[0]);
+    world.input(other, Input::Drained);
+    let mut all = places(&first);
+    all.extend(places(&world.look(other)));
+    let expected: Vec<_> = (1..=14).map(|seq| (one.log, seq)).collect();
+    assert_eq!(all, expected);
+}
+
+#[test]
 fn a_restored_server_is_filled_from_devices() {
     let (mut world, mut one, session, mut two, other) = two();
     let first = one.change(1, b"before the backup");
