@@ -84,6 +84,28 @@ async fn another_protocol_and_a_caller_without_a_certificate_are_refused() {
 }
 
 #[tokio::test]
+async fn callers_whose_handshakes_fail_soon_have_to_show_their_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "[limits]\nhandshakes_before_retry = 4\n").unwrap();
+    let server = Process::start(
+        &folder.path().join("data"),
+        &["--config", config.to_str().unwrap()],
+    );
+    // What is left of each takes memory for seconds, so it counts as under way.
+    let calls = (0..12).map(|_| async {
+        let calling = stranger(b"h3").connect(server.listening, "localhost").unwrap();
+        calling.await.unwrap_err();
+    });
+    for call in calls {
+        call.await;
+    }
+    assert!(server.metric("connections_retried_total") >= 4);
+    server.until("handshakes", |handshakes| handshakes == 0).await;
+    ask(&mut call(server.listening, 1).await.unwrap(), 1).await;
+}
+
+#[tokio::test]
 async fn garbage_on_the_port_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let server = Process::start(folder.path(), &[]);
@@ -147,7 +169,8 @@ async fn big_ten_thousand_half_open_handshakes_cost_little_and_keep_nobody_out()
     ask(&mut call(server.listening, 1).await.unwrap(), 1).await;
     let before = server.resident_kib();
 
-    // Initial packets of real handshakes that are never continued: caught on the way and sent from one socket.
+    // Initial packets of real handshakes that are never continued, and of many of them the end, which makes room for
+    // others: caught on the way and sent from one socket.
     let trap = UdpSocket::bind("127.0.0.1:0").unwrap();
     trap.set_read_timeout(Some(PATIENCE)).unwrap();
     let endpoint = stranger(hearth_protocol::ALPN);

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hearth_protocol::error::ErrorCode;
 use quinn::{Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
@@ -18,12 +19,16 @@ use crate::dial::idle_timeout;
 use crate::limits::Limits;
 use crate::tls::{self, Identity};
 
+/// How long QUIC keeps a handshake that failed: three probe timeouts (RFC 9000, 10.2), each a second where no round trip was
+/// measured (RFC 9002, 6.2).
+const FORGOTTEN: Duration = Duration::from_secs(3);
+
 /// What has been let in and turned away since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Connections that are open now.
     pub open: AtomicUsize,
-    /// Handshakes under way now.
+    /// Handshakes under way now, or failed and not forgotten yet.
     pub handshakes: AtomicUsize,
     /// Handshakes that succeeded.
     pub accepted: AtomicU64,
@@ -225,11 +230,16 @@ impl Door {
                 .await
                 .ok()
                 .flatten();
+            let Some(quic) = quic else {
+                counters.failed.fetch_add(1, Ordering::Relaxed);
+                // It takes memory until it is forgotten: whoever hangs up at once could else have any number of them.
+                tokio::time::sleep(FORGOTTEN).await;
+                return;
+            };
             drop(handshake);
             let open = Count::of(&counters, |counters| &counters.open);
             let guard: Guard = Box::new((of_address, open));
-            let connection = quic.and_then(|quic| Connection::new(quic, Role::Server, &shared, Some(guard)));
-            let Some(connection) = connection else {
+            let Some(connection) = Connection::new(quic, Role::Server, &shared, Some(guard)) else {
                 counters.failed.fetch_add(1, Ordering::Relaxed);
                 return;
             };
