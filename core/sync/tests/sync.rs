@@ -4,6 +4,7 @@
 mod world;
 
 use hearth_protocol::control::RevokeReason;
+use hearth_protocol::error::ErrorCode;
 use hearth_sync::device::{Input, Link, Notice};
 use world::{Faults, World};
 
@@ -436,6 +437,31 @@ fn many_small_edits_are_drawn_together() {
     world.settle(10_000);
     world.assert_converged();
     assert_eq!(world.nodes[third].disk.documents[&handle].len(), 150);
+    world.assert_honest();
+}
+
+#[test]
+fn a_device_that_is_slowed_down_goes_on_where_it_was() {
+    let mut world = pair(13);
+    let limits = &mut world.relays[0].config_mut().limits;
+    (limits.bytes_per_s, limits.byte_burst) = (50_000, 400_000);
+    // Large ones are too much soon. Small ones behind them would be allowed, and don't fit.
+    let mut handles = Vec::new();
+    for length in [40_000; 30].into_iter().chain([100; 60]) {
+        let handle = world.handle();
+        world.edit(0, handle, &vec![7; length]);
+        handles.push(handle);
+    }
+    world.settle(60_000);
+    for handle in &handles {
+        assert!(world.nodes[1].disk.documents.contains_key(handle));
+    }
+    assert_eq!(world.device(0).status(world.now).unconfirmed, 0);
+    let refused =
+        |code| move |notice: &Notice| matches!(notice, Notice::Refused { code: other, .. } if *other == code);
+    assert!(world.seen(0, refused(ErrorCode::RateLimited)));
+    assert!(!world.seen(0, refused(ErrorCode::WrongLink)));
+    world.assert_converged();
     world.assert_honest();
 }
 

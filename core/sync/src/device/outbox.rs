@@ -33,6 +33,8 @@ const MAX_CHANGES: usize = 4_096;
 pub(super) const QUOTA_WAIT_MS: u64 = 60 * 60 * 1_000;
 /// Times that a session sends everything again before it is given up.
 const MAX_RESENDS: u32 = 8;
+/// At least so long between two times.
+const RESEND_MS: u64 = 1_000;
 /// Bytes of an item beside its body, about.
 const ITEM_BYTES: usize = 400;
 
@@ -338,12 +340,33 @@ impl Turn<'_> {
         self.compare_all()
     }
 
+    /// Something refused to fit: at once the first time. Where one batch was turned away, all that were on their way behind it
+    /// are refused, too, and say no more than the first.
+    pub(super) fn resend_soon(&mut self) {
+        let now = self.now;
+        let Some(session) = self.d.session.as_mut() else {
+            return;
+        };
+        if session.resend_at != 0 {
+            return;
+        }
+        let next = session.resent_at.saturating_add(RESEND_MS);
+        if now < next {
+            session.resend_at = next;
+            self.wake_at(next);
+        } else {
+            self.resend();
+        }
+    }
+
     /// Begins again behind what is confirmed, after a batch was refused.
     pub(super) fn resend(&mut self) {
+        let now = self.now;
         let Some(session) = self.d.session.as_mut() else {
             return;
         };
         session.resent += 1;
+        session.resent_at = now;
         session.unconfirmed.clear();
         if session.resent > MAX_RESENDS {
             self.notice(Notice::Refused {
@@ -360,6 +383,15 @@ impl Turn<'_> {
 
     /// Sends what is sealed and not sent, then seals what waits.
     pub(super) fn upload(&mut self) -> Result<(), DeviceError> {
+        // What follows something that was turned away wouldn't fit.
+        if self
+            .d
+            .session
+            .as_ref()
+            .is_some_and(|session| session.resend_at != 0)
+        {
+            return Ok(());
+        }
         let logs: Vec<(LogId, u64)> = self
             .d
             .session
@@ -694,7 +726,13 @@ impl Turn<'_> {
             return Ok(());
         }
         if let Some(session) = self.d.session.as_mut() {
-            session.confirmed.insert(log, seq);
+            if session
+                .confirmed
+                .insert(log, seq)
+                .is_none_or(|before| before < seq)
+            {
+                session.resent = 0;
+            }
             if session
                 .unconfirmed
                 .get(&log)

@@ -76,18 +76,24 @@ impl Turn<'_> {
 
     /// After the gate: asks for what is missing.
     fn fetch_missing(&mut self) -> Result<(), DeviceError> {
-        let vector = self.vector()?;
+        let (vector, now) = (self.vector()?, self.now);
         let Some(session) = self.session() else {
             return Ok(());
         };
+        if session.dropped && session.complete {
+            let at = session.dropped_after;
+            if now >= at {
+                session.dropped = false;
+                session.dropped_after = now + MISSING_AFTER_MS;
+                self.ask(Request::Vector(vector), Asked::Vector);
+                return Ok(());
+            }
+            self.wake_at(at);
+            return self.up_to_date();
+        }
         let Some(ahead) = &session.ahead else {
             return self.up_to_date();
         };
-        if session.dropped && session.complete {
-            session.dropped = false;
-            self.ask(Request::Vector(vector), Asked::Vector);
-            return Ok(());
-        }
         if session.complete {
             return self.up_to_date();
         }

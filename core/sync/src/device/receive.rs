@@ -108,7 +108,13 @@ impl Turn<'_> {
                 link: place.link,
             });
             // A gap: what is between was lost, and is asked for once everything else has come.
-            if seq != reached.seq + 1 || !self.d.account.accepts_item(&device, &log, seq) {
+            if seq != reached.seq + 1 {
+                if let Some(session) = self.session() {
+                    session.dropped = true;
+                }
+                break;
+            }
+            if !self.d.account.accepts_item(&device, &log, seq) {
                 break;
             }
             let (hash, signature, sealed) = taken_apart(&account, &log, seq, &reached.link, item);

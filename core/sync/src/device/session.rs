@@ -124,8 +124,10 @@ pub(super) struct Session {
     pub(super) target: Option<VersionVector>,
     /// When what is missing of it is asked for; 0: nothing is.
     pub(super) missing_at: u64,
-    /// Something that came early had no room.
+    /// Something that came early had no room, or something before it didn't come.
     pub(super) dropped: bool,
+    /// When it may be asked for.
+    pub(super) dropped_after: u64,
     /// Erasures whose confirmations were asked for.
     pub(super) confirmations_asked: bool,
     /// What is stored and not acknowledged yet.
@@ -136,8 +138,10 @@ pub(super) struct Session {
     /// How far the other side has each log that is sent.
     pub(super) confirmed: BTreeMap<LogId, u64>,
     pub(super) resent: u32,
-    /// When batches that were turned away go again; 0: none were.
+    /// When batches that were turned away go again, and no others before; 0: none were.
     pub(super) resend_at: u64,
+    /// When everything was last sent again.
+    pub(super) resent_at: u64,
     /// The erased sets differed at the greeting.
     pub(super) gate_differs: bool,
     /// An erasure came while the gate was open.
@@ -254,6 +258,7 @@ impl Turn<'_> {
             target: None,
             missing_at: 0,
             dropped: false,
+            dropped_after: 0,
             confirmations_asked: false,
             unacked: BTreeMap::new(),
             ack_due: false,
@@ -261,6 +266,7 @@ impl Turn<'_> {
             confirmed: BTreeMap::new(),
             resent: 0,
             resend_at: 0,
+            resent_at: 0,
             gate_differs: false,
             applied_due: false,
             acked_at: 0,
@@ -768,7 +774,7 @@ impl Turn<'_> {
             }
         }
         if code == ErrorCode::WrongLink || code == ErrorCode::WrongLog || code == ErrorCode::GateClosed {
-            self.resend();
+            self.resend_soon();
             return Ok(());
         }
         if let Some(session) = self.session() {

@@ -27,6 +27,26 @@ fn a_dropped_batch_is_asked_for_again() {
 }
 
 #[test]
+fn what_is_behind_a_dropped_batch_comes_without_a_new_connection() {
+    let (mut world, handle) = pair(1);
+    let mut dropped = false;
+    world.down = runs_to(1, move |run| {
+        if std::mem::replace(&mut dropped, true) {
+            vec![run]
+        } else {
+            Vec::new()
+        }
+    });
+    for text in [b"change one".as_slice(), b"change two", b"change 333"] {
+        world.edit(0, handle, text);
+        world.settle(1_000);
+    }
+    assert!(has(&world, 1, &handle, b"change one"));
+    assert!(has(&world, 1, &handle, b"change 333"));
+    world.assert_honest();
+}
+
+#[test]
 fn batches_that_never_come_are_a_suspicion() {
     let (mut world, handle) = pair(2);
     world.down = runs_to(1, |_| Vec::new());
