@@ -7,6 +7,7 @@ mod automerge;
 mod engines;
 mod envelope;
 mod erase;
+mod kept;
 mod live;
 mod node;
 mod records;
@@ -21,11 +22,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::machine::RunOn;
 use crate::report::number;
 use crate::{CommonArgs, report};
+use kept::Kept;
 use server::Server;
 
 /// Arguments of the bench.
@@ -42,6 +45,9 @@ pub(crate) struct SyncArgs {
     /// Numbers of documents that devices connect again with
     #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 10_000])]
     documents: Vec<usize>,
+    /// Keep rows in this file, and take those of parts that aren't wanted from it
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
     /// Documents on the server's disk
     #[arg(long, default_value_t = 10_000)]
     stored: usize,
@@ -78,6 +84,7 @@ impl SyncArgs {
             server: None,
             parts: Vec::new(),
             documents: vec![1, 1_000, 10_000],
+            keep: None,
             stored: 10_000,
             accounts: 50,
             rate: 1_000.0,
@@ -121,10 +128,10 @@ pub(crate) struct SideArgs {
 }
 
 /// A line of the table.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Row {
     name: String,
-    unit: &'static str,
+    unit: String,
     value: Option<f64>,
     /// The target, and whether more is better.
     target: Option<(f64, bool)>,
@@ -133,10 +140,10 @@ struct Row {
 }
 
 impl Row {
-    fn new(name: impl Into<String>, unit: &'static str) -> Row {
+    fn new(name: impl Into<String>, unit: &str) -> Row {
         Row {
             name: name.into(),
-            unit,
+            unit: unit.into(),
             value: None,
             target: None,
             automerge: None,
@@ -233,6 +240,8 @@ pub(crate) fn run(args: &SyncArgs) -> Result<()> {
     let program = server::program(args.server.as_deref())?;
     let runtime = runtime()?;
     let (mut rows, mut details, mut failed) = (Vec::new(), Map::new(), Vec::<String>::new());
+    let mut kept = Kept::read(args.keep.as_deref())?;
+    let mut places = Vec::new();
     // A part has a server of its own, so that none carries what another left.
     for part in [
         "reconnect",
@@ -246,8 +255,10 @@ pub(crate) fn run(args: &SyncArgs) -> Result<()> {
         "away",
     ] {
         if !args.wants(part) {
+            rows.extend(kept.rows.get(part).into_iter().flatten().cloned());
             continue;
         }
+        let first = rows.len();
         let start = Instant::now();
         let mut server = Server::start(&program)?;
         let detail = runtime
@@ -273,11 +284,24 @@ pub(crate) fn run(args: &SyncArgs) -> Result<()> {
         );
         if let Some(why) = detail["failed"].as_str() {
             failed.push(format!("{part}: {why}"));
+        } else {
+            places.push((part, first..rows.len()));
         }
         details.insert(part.into(), detail);
     }
-    let repo = repo::measure(&args, &mut rows)?;
+    let repo = repo::measure(&args, &mut rows).unwrap_or_else(|error| {
+        failed.push(format!("automerge-repo: {error:#}"));
+        json!({})
+    });
     details.insert("automerge_repo".into(), repo.clone());
+    for (part, place) in places {
+        kept.rows.insert(part.into(), rows[place].to_vec());
+    }
+    if repo["version"].is_string() {
+        kept.peer = json!({ "version": repo["version"], "node": repo["node"] });
+    }
+    kept.write(args.keep.as_deref())?;
+    let repo = &kept.peer;
     let mut text = table(&rows);
     write!(
         text,

@@ -46,7 +46,11 @@ function serve(folder) {
         process.send({ ...traffic, documents: ready, rss: process.memoryUsage().rss, cpu: process.cpuUsage() })
     })
     process.on("disconnect", () => process.exit(0))
-    sockets.on("listening", () => process.send({ port: sockets.address().port }))
+    sockets.on("listening", async () => {
+        // Whoever connects before the adapter listens for connections, beside us, is never answered.
+        while (sockets.listenerCount("connection") < 2) await pause(5)
+        process.send({ port: sockets.address().port })
+    })
 }
 
 class Server {
@@ -122,8 +126,12 @@ const memory = (number) => ({
 })
 
 async function connected(repo) {
-    await repo.networkSubsystem.whenReady()
-    while (repo.peers.length === 0) await pause(5)
+    const end = performance.now() + 20_000
+    await Promise.race([repo.networkSubsystem.whenReady(), pause(20_000)])
+    while (repo.peers.length === 0) {
+        if (performance.now() > end) throw new Error("a client and the server never met")
+        await pause(5)
+    }
     // What is made before both ends have met each other isn't always told.
     await pause(200)
 }
@@ -274,18 +282,32 @@ async function joining(documents) {
     return { documents, seconds }
 }
 
+// Now and then a client and the server don't meet: then once more, from the beginning.
+async function again(part) {
+    for (let left = 3; ; left -= 1) {
+        try {
+            return await part()
+        } catch (error) {
+            console.error(`automerge-repo: ${error.message}`)
+            if (left === 0) return undefined
+        }
+    }
+}
+
 async function main(wanted) {
     const at = new URL("node_modules/@automerge/automerge-repo/package.json", import.meta.url)
     const found = { version: JSON.parse(readFileSync(at)).version, node: process.version }
     const parts = new Set(wanted.parts)
     if (parts.has("reconnect")) {
         found.reconnect = {}
-        for (const documents of wanted.documents) found.reconnect[documents] = await reconnect(documents)
+        for (const documents of wanted.documents) {
+            found.reconnect[documents] = await again(() => reconnect(documents))
+        }
     }
-    if (parts.has("wire")) found.wire = await wire()
-    if (parts.has("live")) found.live = await live(wanted.accounts, wanted.rate, wanted.seconds)
-    if (parts.has("idle")) found.idle = await idle(wanted.idle)
-    if (parts.has("engines")) found.join = await joining(wanted.memories)
+    if (parts.has("wire")) found.wire = await again(wire)
+    if (parts.has("live")) found.live = await again(() => live(wanted.accounts, wanted.rate, wanted.seconds))
+    if (parts.has("idle")) found.idle = await again(() => idle(wanted.idle))
+    if (parts.has("engines")) found.join = await again(() => joining(wanted.memories))
     console.log(JSON.stringify(found))
     process.exit(0)
 }
