@@ -444,10 +444,11 @@ fn many_small_edits_are_drawn_together() {
 fn a_device_that_is_slowed_down_goes_on_where_it_was() {
     let mut world = pair(13);
     let limits = &mut world.relays[0].config_mut().limits;
-    (limits.bytes_per_s, limits.byte_burst) = (50_000, 400_000);
+    // More than one batch, as what is sent again goes together.
+    (limits.bytes_per_s, limits.byte_burst) = (100_000, 1_500_000);
     // Large ones are too much soon. Small ones behind them would be allowed, and don't fit.
     let mut handles = Vec::new();
-    for length in [40_000; 30].into_iter().chain([100; 60]) {
+    for length in [40_000; 60].into_iter().chain([100; 60]) {
         let handle = world.handle();
         world.edit(0, handle, &vec![7; length]);
         handles.push(handle);
