@@ -228,12 +228,16 @@ fn the_erased_root_is_not_computed_for_every_erasure() {
 #[test]
 fn a_batch_costs_its_items_and_a_refusal_gives_nothing_back() {
     let (mut world, mut one, a, ..) = two_with(|config| config.limits.item_burst = 10);
-    let mut items = Vec::new();
-    for handle in 0..11 {
-        items.push(one.write(fields(handle, Kind::Changes(Nothing {})), b"x").0);
+    let mut batches = Vec::new();
+    for first in [1, 7] {
+        let mut items = Vec::new();
+        for handle in first..first + 6 {
+            items.push(one.write(fields(handle, Kind::Changes(Nothing {})), b"x").0);
+        }
+        batches.push(one.run(u64::from(first), items));
     }
-    let batch = one.run(1, items);
-    assert_eq!(refusals(&world.batch(a, &batch)), [ErrorCode::RateLimited]);
+    assert_eq!(refusals(&world.batch(a, &batches[0])), []);
+    assert_eq!(refusals(&world.batch(a, &batches[1])), [ErrorCode::RateLimited]);
 
     // An epoch with wrong wraps is refused before anything is written, and the account stays in memory.
     let (mut world, one, a, ..) = two_with(|config| config.limits.request_burst = 6);
