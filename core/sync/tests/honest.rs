@@ -121,6 +121,33 @@ fn a_machine_from_a_backup_of_an_earlier_epoch_comes_back() {
     assert!(has(&world, 0, &fresh, b"in the newest epoch"));
 }
 
+/// The running epoch is wrapped to a key that went with the restore, and the device never acknowledged it.
+#[test]
+fn a_machine_from_a_backup_gets_an_epoch_that_began_without_it() {
+    let mut world = devices(61, 2);
+    let handle = world.handle();
+    world.edit(0, handle, b"before the backup");
+    world.settle(5_000);
+    let (disk, keychain) = (world.nodes[0].disk.clone(), world.nodes[0].keychain.clone());
+    world.give(1, Input::Rotate);
+    world.settle(30_000);
+    world.offline(0);
+    world.give(1, Input::Rotate);
+    world.settle(30_000);
+    world.edit(1, handle, b"in an epoch that it never saw");
+    world.settle(5_000);
+    world.restore_machine(0, disk, keychain);
+    world.settle(5_000);
+    if is_asked(&world, 0) {
+        world.give(0, Input::Restored);
+    }
+    world.online(0);
+    world.settle(60_000);
+    assert!(world.device(0).status(world.now).epoch_key);
+    all_is_well(&mut world);
+    assert!(has(&world, 0, &handle, b"in an epoch that it never saw"));
+}
+
 #[test]
 fn a_machine_from_a_backup_hears_again_what_was_said_since() {
     for sessions in [0, 1, 3] {
