@@ -55,6 +55,7 @@ impl World {
     /// Does something to a store, and notes what came of it.
     fn act(&mut self, home: usize, act: Act, work: impl FnOnce(&mut Store) -> Result<(), StoreError>) {
         self.log(&format!("device {home}: {}", name(&act)), &[]);
+        self.tell(&act);
         let pending = Pending {
             act,
             before: shown(&self.homes[home]),

@@ -1,6 +1,6 @@
 //! What has to be true in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::{AutoCommit, ChangeHash};
 use hearth_core::engine::testing::Driver;
@@ -13,11 +13,15 @@ use super::home::{Content, Home};
 use super::model::{Fate, shown, value};
 use super::world::World;
 
+/// The machine's space of what is alive (`hearth_sync::device`): document, log and number.
+const LIVE: u8 = 6;
+
 impl World {
     /// Everything that must be true once all is well and at rest.
     pub fn check(&mut self) {
         let seed = self.seed;
         let living = self.living();
+        self.tell_live(&living);
         self.check_honest();
         for home in &living {
             self.check_at_rest(*home);
@@ -93,6 +97,23 @@ impl World {
             }
         }
         all
+    }
+
+    /// Prints what the devices hold for alive, as far as it differs.
+    fn tell_live(&self, living: &[usize]) {
+        let live = |home: usize| -> BTreeSet<String> {
+            let store = self.homes[home].store();
+            let all = store.sync_records(LIVE, &[], None, usize::MAX).unwrap();
+            let hexadecimal = |key: &[u8]| key.iter().map(|byte| format!("{byte:02x}")).collect();
+            all.iter().map(|record| hexadecimal(&record.key)).collect()
+        };
+        for home in &living[1..] {
+            for (one, other) in [(living[0], *home), (*home, living[0])] {
+                for key in live(one).difference(&live(other)) {
+                    self.tell(&format!("alive at {one} and not at {other}: {key}"));
+                }
+            }
+        }
     }
 
     /// Nobody was accused of anything.

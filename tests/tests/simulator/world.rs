@@ -161,6 +161,13 @@ impl World {
         }
     }
 
+    /// Prints details, where everything is to be printed.
+    pub fn tell(&self, what: &dyn std::fmt::Debug) {
+        if self.verbose {
+            println!("       {what:?}");
+        }
+    }
+
     pub fn clock(&self, home: usize) -> u64 {
         self.now_ms.saturating_add_signed(self.homes[home].skew_ms)
     }
