@@ -18,7 +18,7 @@ use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
 use crate::store::Store;
 use crate::sync::Author;
 
-pub(crate) use carry_out::{EMPTIED, delete_chat, remove_chat, remove_memories};
+pub(crate) use carry_out::{EMPTIED, delete_chat, remove_memories};
 pub use preview::{
     EraseChat, EraseMemory, EraseMore, ErasePreview, EraseScope, EraseTurn, MemoryReason, TurnReason,
 };

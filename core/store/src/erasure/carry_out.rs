@@ -206,7 +206,7 @@ fn empty_turn(
 
 /// Removes a chat with its messages from every table and index. Memories that had a source in it lose that; which of them
 /// go, the caller decides before.
-pub(crate) fn remove_chat(
+fn remove_chat(
     connection: &Connection,
     id: ChatId,
     seq: i64,

@@ -3,7 +3,8 @@
 //! An order names handles and marks ([`hearth_protocol::erasure::mark`]). A **mark** says that a memory, chat or turn is gone
 //! for good, or that a memory stays: what it means here is an [`ErasePlan`] like a person's own, carried out by the same
 //! code, and noted by id. A **handle** without a mark is a document that something else takes the place of (a chat whose
-//! turn was redacted goes on in a new one), or an evicted memory: its content goes, its id may come back.
+//! turn was redacted goes on in a new one), or an evicted memory: its content goes, its id may come back. A chat stays as it
+//! is here, but for what is marked: what was said here may be in no other document.
 //!
 //! **Closure.** A memory all of whose sources are gone goes too, unless it is marked as kept: the device that erased listed
 //! those it knew, as its person ticked them; one that another device drew offline is in neither list, and is caught here,
@@ -24,7 +25,7 @@ use serde_json::{Map, json};
 use super::content::setting;
 use super::{ErasureDone, ErasureOrder, SettingsGroup, SyncItem, SyncKind, capture, running};
 use crate::erasure::{
-    EraseCounts, ErasePlan, ErasedKind, is_erased, note_unsettled, remove_chat, remove_memories, run_plan,
+    EraseCounts, ErasePlan, ErasedKind, is_erased, note_unsettled, remove_memories, run_plan,
 };
 use crate::error::StoreError;
 use crate::id::{ChatId, ErasureId, MemoryId, MessageId};
@@ -275,6 +276,8 @@ struct Meaning {
     plan: ErasePlan,
     /// Documents that go without their ids being marked.
     loose: Vec<SyncItem>,
+    /// Chats one of whose documents goes because a turn of it is gone.
+    explained: Vec<SyncItem>,
     documents: Vec<(Handle, SyncItem)>,
 }
 
@@ -387,6 +390,12 @@ pub(super) fn carry_out(
             rebuild.push(item.clone());
         }
     }
+    for item in chats_that_stay(connection, &meaning)? {
+        // Nobody says why it went, so that nobody may bring it again; or what it goes on in is here already.
+        if !meaning.explained.contains(&item) || !handles_of(connection, &item)?.is_empty() {
+            capture::touch(connection, &item)?;
+        }
+    }
     let receipt = if meaning.plan == ErasePlan::default() {
         note_unsettled(connection, now_ms)?;
         None
@@ -451,18 +460,40 @@ fn meaning(connection: &Connection, handles: &[Handle]) -> Result<Meaning, Store
     let memories: BTreeSet<MemoryId> = meaning.plan.memories.iter().copied().collect();
     for (_, item) in &meaning.documents {
         let id = <[u8; 16]>::try_from(item.local.as_slice()).ok();
-        let planned = match (item.kind, id) {
-            (SyncKind::Memory, Some(id)) => memories.contains(&MemoryId::from_bytes(id)),
-            (SyncKind::Chat, Some(id)) => {
-                meaning.plan.chats.contains(&ChatId::from_bytes(id)) || unseen || explained(connection, &id)?
+        match (item.kind, id) {
+            (SyncKind::Memory, Some(id)) if memories.contains(&MemoryId::from_bytes(id)) => {}
+            (SyncKind::Chat, Some(id)) if unseen || explained(connection, &id)? => {
+                meaning.explained.push(item.clone());
             }
-            _ => false,
-        };
-        if !planned && !meaning.loose.contains(item) {
-            meaning.loose.push(item.clone());
+            // It stays, but for what is marked.
+            (SyncKind::Chat, _) => {}
+            _ if !meaning.loose.contains(item) => meaning.loose.push(item.clone()),
+            _ => {}
         }
     }
     Ok(meaning)
+}
+
+/// Chats that are here, one of whose documents goes, and that stay. What was said here may be in no other.
+fn chats_that_stay(connection: &Connection, meaning: &Meaning) -> Result<BTreeSet<SyncItem>, StoreError> {
+    let mut stay = BTreeSet::new();
+    for (_, item) in &meaning.documents {
+        let id = <[u8; 16]>::try_from(item.local.as_slice()).map(ChatId::from_bytes);
+        if item.kind == SyncKind::Chat
+            && let Ok(id) = id
+            && !meaning.plan.chats.contains(&id)
+            && chat_is_here(connection, &id)?
+        {
+            stay.insert(item.clone());
+        }
+    }
+    Ok(stay)
+}
+
+fn chat_is_here(connection: &Connection, id: &ChatId) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM chat WHERE id = ?1)")?
+        .query_row([id], |row| row.get(0))?)
 }
 
 /// Finds the things whose marks these are.
@@ -546,27 +577,6 @@ fn loosen(connection: &Connection, item: &SyncItem, counts: &mut EraseCounts) ->
                 remove_memories(connection, &[seq], None, counts)?;
             }
         }
-        SyncKind::Chat => {
-            let seq: Option<i64> = connection
-                .prepare_cached("SELECT seq FROM chat WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))
-                .optional()?;
-            if let Some(seq) = seq {
-                // What was drawn from it stays, and stays drawn from it.
-                let links: Vec<(i64, [u8; 16])> = connection
-                    .prepare_cached("SELECT memory, message FROM memory_source WHERE chat = ?1")?
-                    .query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .collect::<Result<_, _>>()?;
-                remove_chat(connection, ChatId::from_bytes(id), seq, counts)?;
-                for (memory, message) in links {
-                    connection
-                        .prepare_cached(
-                            "INSERT INTO memory_source (memory, chat, message, text_hash) VALUES (?1, ?2, ?3, zeroblob(32))",
-                        )?
-                        .execute((memory, id, message))?;
-                }
-            }
-        }
         SyncKind::Settings => {
             let place = SettingsGroup::new(&String::from_utf8_lossy(&item.local));
             if let Some(value) = setting(connection, &place.setting())? {
@@ -576,7 +586,8 @@ fn loosen(connection: &Connection, item: &SyncItem, counts: &mut EraseCounts) ->
                     .execute((place.setting(), bare.to_string()))?;
             }
         }
-        SyncKind::Usage | SyncKind::Media => {}
+        // Nothing is removed of a chat: see `chats_that_stay`.
+        SyncKind::Chat | SyncKind::Usage | SyncKind::Media => {}
     }
     capture::untouch(connection, item)
 }

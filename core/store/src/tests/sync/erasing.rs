@@ -157,6 +157,46 @@ fn what_was_said_here_outlives_a_redaction_of_what_was_not_seen() {
     assert_eq!(one.store.message(answer).unwrap().text, "an answer, offline");
 }
 
+/// The device that gives a document up never saw what is in this one's, and its order says no reason.
+#[test]
+fn what_was_said_here_outlives_its_document() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let talk = chat(&mut one.store);
+    one.say(talk, "hello");
+    let sent = one.publish();
+    other.take(&sent);
+    let answer = other.say(talk, "an answer");
+    other.publish();
+    let done = other.erase(&[sent[0].document.handle]);
+    assert!(done.more.is_empty());
+    assert_eq!(other.store.message(answer).unwrap().text, "an answer");
+    let anew = other.publish();
+    assert_ne!(anew[0].document.handle, sent[0].document.handle);
+    one.take(&anew);
+    assert_eq!(one.store.message(answer).unwrap().text, "an answer");
+}
+
+/// Another document of the chat is here, and doesn't say what was said here.
+#[test]
+fn what_was_said_here_goes_on_in_the_document_that_is_left() {
+    let (mut one, mut other) = (Device::new(1), Device::new(2));
+    let talk = chat(&mut one.store);
+    one.say(talk, "hello");
+    let sent = one.publish();
+    other.take(&sent);
+    let answer = other.say(talk, "an answer");
+    let mut twin = sent.clone();
+    twin[0].document.handle = Handle([3; 16]);
+    other.take(&twin);
+    let goes = sent[0].document.handle;
+    assert_eq!(other.publish()[0].document.handle, goes, "the lowest");
+    other.erase(&[goes]);
+    let anew = other.publish();
+    assert_eq!(anew[0].document.handle, twin[0].document.handle);
+    one.take(&anew);
+    assert_eq!(one.store.message(answer).unwrap().text, "an answer");
+}
+
 #[test]
 fn a_deleted_chat_takes_what_came_from_it_alone() {
     let (mut one, mut other) = (Device::new(1), Device::new(2));
@@ -180,11 +220,12 @@ fn a_deleted_chat_takes_what_came_from_it_alone() {
 }
 
 /// A document that goes without a mark is one that something takes the place of: its content goes, its id may come back.
+/// Of a chat what isn't marked stays.
 #[test]
 fn without_a_mark_the_id_may_come_back() {
     let (mut one, mut other) = (Device::new(1), Device::new(2));
     let talk = chat(&mut one.store);
-    let said = one.say(talk, "a secretcanary here");
+    let said = one.say(talk, "a word");
     let fact = one.remember("A fact of secretcanary", &[(talk, said)]);
     let older = one.remember("An older one", &[]);
     one.store.supersede_memory(older, fact, None, 12).unwrap();
@@ -204,14 +245,21 @@ fn without_a_mark_the_id_may_come_back() {
     let done = other.erase(&handles);
     assert!(done.receipt.is_none() && done.more.is_empty());
     assert!(!other.holds("secretcanary"));
-    assert!(other.memory(fact).is_none() && other.chat_content(talk).is_none());
+    assert!(other.memory(fact).is_none() && other.store.message(said).is_ok());
     let Some(SyncContent::Memory(waits)) = other.store.sync_content(&SyncItem::memory(older)).unwrap() else {
         panic!("it stays")
     };
     assert_eq!(waits.status, MemoryStatus::Superseded { by: Some(fact) });
     // The same handles never again.
     other.take(&sent);
-    assert!(other.memory(fact).is_none() && other.chat_content(talk).is_none());
+    assert!(
+        other.memory(fact).is_none()
+            && other
+                .store
+                .sync_documents(&SyncItem::chat(talk))
+                .unwrap()
+                .is_empty()
+    );
     assert!(!other.holds("secretcanary"));
     let mut anew = sent;
     anew.retain(|write| write.document.item.kind != SyncKind::Settings);
