@@ -208,14 +208,15 @@ impl SqliteStore {
 
     /// What is known of every account without looking into its rows.
     pub fn accounts(&self) -> Result<Vec<AccountSize>, StoreError> {
-        let query = "SELECT a.id, count(*) FILTER (WHERE r.space = ?2),
+        let query = "SELECT a.id, count(*) FILTER (WHERE r.space = ?2)
+                         + coalesce(sum((length(r.value) - 4) / 32) FILTER (WHERE r.space = ?3), 0),
                          coalesce(sum(length(coalesce(l.value, r.value))), 0)
                      FROM accounts a LEFT JOIN rows r ON r.account = a.number
                      LEFT JOIN large l ON typeof(r.value) = 'integer' AND l.number = r.value
                      WHERE a.id <> ?1 GROUP BY a.number ORDER BY a.number";
         let mut statement = self.connection.prepare(query).map_err(failed)?;
         let rows = statement
-            .query_map(params![SHARED.0, Space::Items as u8], |row| {
+            .query_map(params![SHARED.0, Space::Items as u8, Space::Holes as u8], |row| {
                 Ok(AccountSize {
                     account: AccountId(row.get(0)?),
                     items: unsigned(row, 1)?,

@@ -20,8 +20,11 @@ use super::{Row, SyncArgs};
 /// Spaces of the server's store, by the numbers of `hearth_relay::Space`.
 const ITEMS: u8 = 7;
 const SHARDS: u8 = 17;
-/// Before the sealed envelope in a living row: the tag and the link before it.
-const LIVE_PREFIX: usize = 33;
+const HOLES: u8 = 24;
+/// A living row's tag, and before the sealed envelope the link before it, if that is kept.
+const LIVE: u8 = 1;
+const LINKED: u8 = 4;
+const LINK_BYTES: usize = 32;
 /// Bytes of a hole's header hash.
 const HOLE: f64 = 32.0;
 
@@ -78,28 +81,28 @@ fn look(server: &Server, copy: &Path) -> Result<Found> {
     let mut all = items.query([ITEMS])?;
     while let Some(row) = all.next()? {
         let value = row.get_ref(0)?.as_blob()?;
-        match value.first() {
-            Some(1) => {
-                let sealed =
-                    Sealed::decode(&value[LIVE_PREFIX..]).map_err(|error| anyhow::anyhow!("{error}"))?;
-                found.live += 1;
-                found.ciphertext += sealed.ciphertext.len() as u64;
-                if let Kind::Snapshot(covers) = &sealed.fields.kind {
-                    found.covers += covers.encode().len() as u64;
-                }
-                found.new_keys += u64::from(sealed.fields.new_key.is_some()) * 80;
-                found.other_header += (value.len() - sealed.ciphertext.len()) as u64;
+        if let Some(&tag @ (LIVE | LINKED)) = value.first() {
+            let prefix = if tag == LINKED { 1 + LINK_BYTES } else { 1 };
+            let sealed = Sealed::decode(&value[prefix..]).map_err(|error| anyhow::anyhow!("{error}"))?;
+            found.live += 1;
+            found.ciphertext += sealed.ciphertext.len() as u64;
+            if let Kind::Snapshot(covers) = &sealed.fields.kind {
+                found.covers += covers.encode().len() as u64;
             }
-            Some(2) => found.holes += 1,
-            _ => {
-                found.holes += 1;
-                found.marked += 1;
-            }
+            found.new_keys += u64::from(sealed.fields.new_key.is_some()) * 80;
+            found.other_header += (value.len() - sealed.ciphertext.len()) as u64;
+        } else {
+            found.holes += 1;
+            found.marked += 1;
         }
     }
     found.other_header -= found.covers + found.new_keys;
+    found.holes += copied.query_row(PLAIN_HOLES, [HOLES], |row| row.get::<_, i64>(0))? as u64;
     Ok(found)
 }
+
+/// Holes without a signature: a row has four bytes and 32 for each.
+const PLAIN_HOLES: &str = "SELECT coalesce(sum((length(value) - 4) / 32), 0) FROM rows WHERE space = ?1";
 
 /// Waits until so many holes are there: what is compacted goes with acknowledgements, some thousand at a time.
 async fn compacted(server: &Server, devices: &[Running], holes: u64) -> Result<()> {
@@ -112,11 +115,13 @@ async fn compacted(server: &Server, devices: &[Running], holes: u64) -> Result<(
             rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
         )?;
         connection.busy_timeout(Duration::from_secs(20))?;
-        let there: i64 = connection.query_row(
-            "SELECT count(*) FROM rows WHERE space = ?1 AND length(value) IN (33, 129)",
+        let plain: i64 = connection.query_row(PLAIN_HOLES, [HOLES], |row| row.get(0))?;
+        let signed: i64 = connection.query_row(
+            "SELECT count(*) FROM rows WHERE space = ?1 AND length(value) = 129",
             [ITEMS],
             |row| row.get(0),
         )?;
+        let there = plain + signed;
         if there as u64 >= holes {
             return Ok(());
         }

@@ -71,7 +71,7 @@ pub enum Space {
     Logs = 5,
     /// Logs by their short number.
     LogNumbers = 6,
-    /// Envelopes and holes, by log and number. By far the most bytes.
+    /// Envelopes, and holes with their signatures, by log and number. By far the most bytes.
     Items = 7,
     /// Which items belong to a handle. Empty values.
     Handles = 8,
@@ -107,6 +107,8 @@ pub enum Space {
     ErasePlaces = 23,
     /// Under [`SHARED`]: SHA-256 of the ids of accounts that the operator removed. Empty values.
     Purged = 24,
+    /// Holes without a signature, by log: four bytes and 32 for each.
+    Holes = 25,
 }
 
 impl Space {
@@ -136,6 +138,7 @@ impl Space {
         Self::Invitations,
         Self::ErasePlaces,
         Self::Purged,
+        Self::Holes,
     ];
 }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod control;
 mod data;
 mod erasure;
+mod items;
 mod kit;
 mod mailbox;
 mod property;

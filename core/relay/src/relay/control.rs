@@ -17,7 +17,7 @@ use hearth_protocol::vector::{Head, VersionVector};
 
 use super::{ACCEPTED, DAY_S, Fault, Phase, Relay, Turn};
 use crate::account::{Loaded, RESTORED_KEY, control_entry, device_row, history};
-use crate::items::{Log, Place, handle_key, item_key};
+use crate::items::{Log, Place};
 use crate::rows::{Rows, number_of};
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
@@ -465,19 +465,12 @@ fn cut_logs<S: Store>(
         if last < row.head.seq {
             let head = log.signed_head(rows, last)?;
             // Below what was folded only what lives is there; beyond the cut, that goes, too.
-            for Place { seq, live } in log.places_from(rows, last.min(head.seq).saturating_add(1))? {
-                if let Some(live) = live {
-                    rows.delete(
-                        account,
-                        Space::Handles,
-                        &handle_key(&live.handle, row.number, seq),
-                    )?;
-                    rows.delete(account, Space::Covering, &item_key(row.number, seq))?;
-                    freed += live.bytes;
-                } else {
-                    loaded.row.holes = loaded.row.holes.saturating_sub(1);
+            for place in log.places_from(rows, last.min(head.seq).saturating_add(1))? {
+                match &place.live {
+                    Some(live) => freed += live.bytes,
+                    None => loaded.row.holes = loaded.row.holes.saturating_sub(1),
                 }
-                rows.delete(account, Space::Items, &item_key(row.number, seq))?;
+                log.remove(rows, &place)?;
             }
             if let Some(row) = loaded.logs.get_mut(&id) {
                 row.head = head;
@@ -507,7 +500,7 @@ fn cut_logs<S: Store>(
                 if let Some(live) = live
                     && loaded.control.is_void(&id, seq, live.generation)
                 {
-                    freed += log.dig(rows, seq)?.unwrap_or(0);
+                    freed += log.dig(rows, seq, None)?.unwrap_or(0);
                     loaded.row.holes += u64::from(seq > row.folded.seq);
                 }
             }

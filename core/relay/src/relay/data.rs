@@ -15,7 +15,7 @@ use hearth_protocol::vector::Head;
 
 use super::{Fault, Phase, Relay, STORAGE_RETRY_MS, Turn};
 use crate::account::{Loaded, table};
-use crate::items::{ItemRow, Log};
+use crate::items::{ItemRow, Log, Mark};
 use crate::rows::MAX_REMEMBERED_HOLES;
 use crate::session::SessionId;
 use crate::store::{Store, StoreError};
@@ -249,12 +249,18 @@ impl<S: Store> Relay<S> {
                         id: &log,
                         row: &row,
                     };
-                    loaded.row.used_bytes += place.put_live(&mut self.rows, seq, link, sealed, now_ms)?;
+                    loaded.row.used_bytes +=
+                        place.put_live(&mut self.rows, seq, link, sealed, true, now_ms)?;
                 }
                 _ => {
                     taken.holed.extend(refused.map(|code| Holed { seq, code }));
                     loaded.row.holes += 1;
-                    place.put_hole(&mut self.rows, seq, header_hash, Some(signature), after)?;
+                    let mark = Mark {
+                        header_hash,
+                        signature,
+                        link: after,
+                    };
+                    place.put_mark(&mut self.rows, seq, mark)?;
                 }
             }
             row.head = Head { seq, link: after };
@@ -286,16 +292,17 @@ impl<S: Store> Relay<S> {
         row: &mut crate::rows::LogRow,
         unsigned: &mut Vec<Hash>,
     ) -> Result<(), StoreError> {
+        let place = Log {
+            account,
+            id: log,
+            row,
+        };
+        place.put_holes(&mut self.rows, row.head.seq + 1, unsigned)?;
         for header_hash in unsigned.drain(..) {
-            let seq = row.head.seq + 1;
-            let link = next_link(&row.head.link, &header_hash);
-            let place = Log {
-                account,
-                id: log,
-                row,
+            row.head = Head {
+                seq: row.head.seq + 1,
+                link: next_link(&row.head.link, &header_hash),
             };
-            place.put_hole(&mut self.rows, seq, header_hash, None, link)?;
-            row.head = Head { seq, link };
         }
         Ok(())
     }
@@ -377,7 +384,7 @@ impl<S: Store> Relay<S> {
         };
         let living = matches!(stored, ItemRow::Live { .. });
         let header_hash = envelope(place.id, seq, sealed.clone()).header_hash(account, &previous);
-        if place.header_hash(seq, stored) != header_hash {
+        if place.header_hash(seq, stored, &previous) != header_hash {
             return Ok(Refilled::Contradicts);
         }
         let signed = position_id(account, place.id, seq, &next_link(&previous, &header_hash));
@@ -392,7 +399,7 @@ impl<S: Store> Relay<S> {
             return Ok(Refilled::Not);
         }
         loaded.row.holes = loaded.row.holes.saturating_sub(1);
-        loaded.row.used_bytes += place.put_live(&mut self.rows, seq, previous, sealed, now_ms)?;
+        loaded.row.used_bytes += place.put_live(&mut self.rows, seq, previous, sealed, false, now_ms)?;
         Ok(Refilled::Put)
     }
 
@@ -493,7 +500,7 @@ impl<S: Store> Relay<S> {
             if matches!(stored, ItemRow::Live { .. }) {
                 return Ok(Ok(None));
             }
-            if place.header_hash(seq, stored) != envelope.header_hash(account, &previous) {
+            if place.header_hash(seq, stored, &previous) != envelope.header_hash(account, &previous) {
                 return Ok(Err(ErrorCode::WrongLink));
             }
         }
@@ -514,7 +521,8 @@ impl<S: Store> Relay<S> {
             return Ok(Ok(None));
         }
         let brings_key = brings_key(loaded, &envelope.sealed);
-        loaded.row.used_bytes += place.put_live(&mut self.rows, seq, previous, envelope.sealed, now_ms)?;
+        loaded.row.used_bytes +=
+            place.put_live(&mut self.rows, seq, previous, envelope.sealed, false, now_ms)?;
         if brings_key && let Some(row) = loaded.logs.get_mut(&log) {
             row.new_keys = row.new_keys.max(seq);
             loaded.save_log(&mut self.rows, &log)?;

@@ -9,7 +9,7 @@ use hearth_protocol::id::{AccountId, DeviceId, Handle, Hash, TimeMs};
 use hearth_protocol::message::{PushErase, Reply};
 
 use super::{ACCEPTED, Fault, Phase, Relay, Turn};
-use crate::items::place_of;
+use crate::items::places_of;
 use crate::rows::{OwedRow, decode};
 use crate::session::SessionId;
 use crate::store::{SHARED, Space, Store, StoreError};
@@ -138,19 +138,21 @@ impl<S: Store> Relay<S> {
         for handle in statement.handles.iter() {
             self.rows
                 .put_bytes(account, Space::Erased, &erased_key(handle, cursor), &[])?;
+            let mut after = None;
             loop {
-                let keys = self.rows.keys(account, Space::Handles, &handle.0, PIECE)?;
-                for key in &keys {
-                    let (number, seq) = place_of(key)?;
-                    let log = loaded.by_number(account, number)?;
-                    let bytes = log
-                        .dig(&mut self.rows, seq)?
-                        .ok_or(StoreError::Damaged("an indexed item isn't there"))?;
-                    loaded_holes += u64::from(seq > log.row.folded.seq);
+                let places = places_of(&self.rows, account, handle, after, PIECE)?;
+                for (number, seq) in &places {
+                    let log = loaded.by_number(account, *number)?;
+                    // Another handle may begin alike.
+                    let Some(bytes) = log.dig(&mut self.rows, *seq, Some(handle))? else {
+                        continue;
+                    };
+                    loaded_holes += u64::from(*seq > log.row.folded.seq);
                     done.bodies += 1;
                     done.bytes += bytes;
                 }
-                if keys.len() < PIECE {
+                after = places.last().copied();
+                if places.len() < PIECE {
                     break;
                 }
             }

@@ -14,7 +14,7 @@ use hearth_protocol::statement::AnyStatement;
 use super::control::{Before, has_room, refused};
 use super::{ACCEPTED, Fault, Relay, Turn};
 use crate::account::{RESTORED_KEY, history};
-use crate::items::{Log, Place, handle_key, item_key};
+use crate::items::Log;
 use crate::rows::DeviceRow;
 use crate::session::SessionId;
 use crate::store::{Space, Store, StoreError};
@@ -183,18 +183,14 @@ impl<S: Store> Relay<S> {
                 id: &log,
                 row: &row,
             };
-            for Place { seq, live } in there.places_from(&self.rows, 0)? {
-                let key = item_key(row.number, seq);
-                match live {
+            for place in there.places_from(&self.rows, 0)? {
+                match &place.live {
                     Some(live) => {
-                        let handle = handle_key(&live.handle, row.number, seq);
-                        self.rows.delete(account, Space::Handles, &handle)?;
-                        self.rows.delete(account, Space::Covering, &key)?;
                         loaded.row.used_bytes = loaded.row.used_bytes.saturating_sub(live.bytes);
                     }
                     None => loaded.row.holes = loaded.row.holes.saturating_sub(1),
                 }
-                self.rows.delete(account, Space::Items, &key)?;
+                there.remove(&mut self.rows, &place)?;
             }
             self.rows.delete(account, Space::Logs, &log.0)?;
             loaded.numbers.remove(&row.number);

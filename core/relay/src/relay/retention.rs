@@ -9,8 +9,8 @@ use hearth_protocol::vector::{Head, VersionVector};
 
 use super::{Fault, Relay};
 use crate::account::table;
-use crate::items::{ItemRow, handle_key, item_key, place_of};
-use crate::rows::decode;
+use crate::items::{ItemRow, item_key, place_of, places_of};
+use crate::rows::Rows;
 use crate::store::{Space, Store, StoreError};
 
 /// Bodies that one acknowledgement may delete; the rest goes with the next.
@@ -110,11 +110,14 @@ impl<S: Store> Relay<S> {
                     let Some(ItemRow::Live { sealed, .. }) = place.item(&self.rows, number)? else {
                         continue;
                     };
+                    if sealed.fields.handle != handle {
+                        continue;
+                    }
                     if sealed.fields.new_key.is_some() && !in_registry {
                         waits = true;
                         continue;
                     }
-                    freed += place.dig(&mut self.rows, number)?.unwrap_or(0);
+                    freed += place.dig(&mut self.rows, number, Some(&handle))?.unwrap_or(0);
                     dug += u64::from(number > place.row.folded.seq);
                     *budget -= 1;
                     if *budget == 0 {
@@ -195,53 +198,35 @@ impl<S: Store> Relay<S> {
             if ours != Some(head.link) {
                 continue;
             }
-            let mut holes = Vec::new();
-            let mut damaged = None;
-            self.rows.scan(
-                account,
-                Space::Items,
-                &item_key(row.number, row.folded.seq + 1),
-                &mut |key, value| {
-                    match place_of(key) {
-                        Ok((number, seq)) if number == row.number && seq <= head.seq => {
-                            if value.first() != Some(&1) {
-                                holes.push(seq);
-                            }
-                        }
-                        Ok(_) => return ControlFlow::Break(()),
-                        Err(error) => {
-                            damaged = Some(error);
-                            return ControlFlow::Break(());
-                        }
-                    }
-                    if holes.len() >= budget {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    }
-                },
-            )?;
-            if let Some(error) = damaged {
-                return Err(error.into());
-            }
             // Too much for one step: the next checkpoint folds on from there.
-            let upto = match holes.last() {
-                Some(last) if holes.len() >= budget => *last,
-                _ => head.seq,
-            };
-            let Some(link) = link_at(self, upto)? else {
+            let Some(place) = self
+                .accounts
+                .get(account)
+                .and_then(|loaded| loaded.log(account, log))
+            else {
                 continue;
             };
-            budget -= holes.len();
-            for seq in &holes {
-                self.rows
-                    .delete(account, Space::Items, &item_key(row.number, *seq))?;
+            let found = place.foldable(&self.rows, head.seq, budget)?;
+            let Some(link) = place.link_at(&self.rows, found.upto)? else {
+                continue;
+            };
+            budget -= found.holes.len() + found.bare.len();
+            let mut grown = 0;
+            for (seq, previous) in &found.bare {
+                grown += place.put_link(&mut self.rows, *seq, *previous)?;
+            }
+            for hole in &found.holes {
+                place.remove(&mut self.rows, hole)?;
             }
             let mut loaded = self.take_loaded(account)?;
             if let Some(row) = loaded.logs.get_mut(log) {
-                row.folded = Head { seq: upto, link };
+                row.folded = Head {
+                    seq: found.upto,
+                    link,
+                };
             }
-            loaded.row.holes = loaded.row.holes.saturating_sub(holes.len() as u64);
+            loaded.row.holes = loaded.row.holes.saturating_sub(found.holes.len() as u64);
+            loaded.row.used_bytes += grown;
             let saved = loaded
                 .save_log(&mut self.rows, log)
                 .and_then(|()| loaded.save(&mut self.rows));
@@ -262,15 +247,14 @@ impl<S: Store> Relay<S> {
         log: &LogId,
         seq: u64,
     ) -> Result<bool, StoreError> {
-        for key in self.rows.keys(account, Space::Handles, &handle.0, MAX_BODIES)? {
-            let (number, at) = place_of(&key)?;
-            let bytes = self
-                .rows
-                .store
-                .get(account, Space::Items, &item_key(number, at))?;
-            let Some(ItemRow::Live { sealed, .. }) = bytes.map(|bytes| decode(&bytes)).transpose()? else {
+        for (number, at) in places_of(&self.rows, account, handle, None, MAX_BODIES)? {
+            let row = self.rows.get(account, Space::Items, &item_key(number, at))?;
+            let Some(ItemRow::Live { sealed, .. }) = row else {
                 continue;
             };
+            if sealed.fields.handle != *handle {
+                continue;
+            }
             if let Kind::Snapshot(covers) = &sealed.fields.kind
                 && covers.upto.get(log).is_some_and(|upto| *upto >= seq)
             {
@@ -281,36 +265,18 @@ impl<S: Store> Relay<S> {
     }
 }
 
-/// The living items of a handle in one log up to a number, at most `limit`.
+/// Where living items of a handle may be in one log up to a number, at most `limit`.
 fn live_of<S: Store>(
-    rows: &crate::rows::Rows<S>,
+    rows: &Rows<S>,
     account: &AccountId,
     handle: &Handle,
     log: u32,
     upto: u64,
     limit: usize,
 ) -> Result<Vec<u64>, StoreError> {
-    let mut found = Vec::new();
-    let mut damaged = None;
-    rows.scan(
-        account,
-        Space::Handles,
-        &handle_key(handle, log, 0),
-        &mut |key, _| match place_of(key) {
-            Ok((number, seq)) if key.starts_with(&handle.0) && number == log && seq <= upto => {
-                found.push(seq);
-                if found.len() >= limit {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            }
-            Ok(_) => ControlFlow::Break(()),
-            Err(error) => {
-                damaged = Some(error);
-                ControlFlow::Break(())
-            }
-        },
-    )?;
-    damaged.map_or(Ok(found), Err)
+    let found = places_of(rows, account, handle, Some((log, 0)), limit)?;
+    let here = found
+        .into_iter()
+        .take_while(|(number, seq)| *number == log && *seq <= upto);
+    Ok(here.map(|(_, seq)| seq).collect())
 }
