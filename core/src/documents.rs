@@ -6,7 +6,7 @@
 mod convert;
 mod incoming;
 
-use hearth_protocol::id::{Handle, Hash, LogId};
+use hearth_protocol::id::{Handle, LogId};
 use hearth_store::{Dirty, DocumentWrite, Store, StoreError, SyncContent, SyncDocument, SyncItem};
 use hearth_sync::content::DocumentKind;
 use hearth_sync::document::{Doc, DocumentError, Record};
@@ -88,8 +88,6 @@ pub fn publications(
 /// A whole document to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its heads.
-    pub heads: Vec<Hash>,
     /// Its bytes: the same on every device that has the same changes.
     pub document: Vec<u8>,
 }
@@ -101,7 +99,6 @@ pub fn snapshot(store: &Store, handle: Handle, log: LogId) -> Result<Option<Snap
     };
     let doc = Doc::load(&document.document, log)?;
     Ok(Some(Snapshot {
-        heads: doc.heads(),
         document: doc.snapshot(),
     }))
 }

@@ -202,7 +202,6 @@ impl Node {
                 handle,
                 kind: DocumentKind::Memory,
                 content: LocalContent::Snapshot {
-                    heads: vec![sha256(&handle.0)],
                     document: self.random.bytes(300),
                 },
             }),

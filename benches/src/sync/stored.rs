@@ -197,27 +197,26 @@ pub(super) async fn measure(args: &SyncArgs, server: &Server, rows: &mut Vec<Row
     let mut document_bytes = 0_u64;
     let mut snapshots = Vec::with_capacity(count);
     for (handle, memory, _) in &documents {
-        let (heads, document) = (memory.doc.heads(), memory.doc.snapshot());
+        let document = memory.doc.snapshot();
         document_bytes += document.len() as u64;
         content_bytes += Content::Snapshot {
             kind: DocumentKind::Memory,
             at: TimeMs {
                 ms: 1_800_000_000_000,
             },
-            heads: heads.clone().try_into()?,
             document: document.clone().try_into()?,
         }
         .encode()
         .len() as u64;
-        snapshots.push((*handle, heads, document));
+        snapshots.push((*handle, document));
     }
     author
         .ask(move |node| {
-            for (handle, heads, document) in snapshots {
+            for (handle, document) in snapshots {
                 node.give(Input::Changed {
                     handle,
                     kind: DocumentKind::Memory,
-                    content: LocalContent::Snapshot { heads, document },
+                    content: LocalContent::Snapshot { document },
                 });
             }
         })

@@ -2,7 +2,7 @@
 
 use crate::codec::{Blob, List, Wire, wire_enum, wire_struct};
 use crate::hash::{BadSignature, context, hash, label, sha256, verify};
-use crate::id::{AccountId, Handle, Hash, KeyRef, Link, LogId, Salt, Signature, VerifyKey};
+use crate::id::{AccountId, Handle, Hash, KeyRef, Link, LogId, ShortSalt, Signature, VerifyKey};
 use crate::limits::{MAX_BATCH_ITEMS, MAX_BODY_BYTES};
 use crate::vector::{FewPositions, Positions};
 
@@ -16,10 +16,41 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// What a snapshot stands for.
+    /// What a snapshot stands for: made and read by [`Covers::new`] and [`Covers::upto`].
+    #[derive(Default)]
     pub struct Covers {
-        /// Every envelope of the same handle in these logs up to and including the number.
-        pub upto: Positions,
+        /// How far before the snapshot the last envelope is that it covers in its own log; 0: it covers none there.
+        pub own: u64,
+        /// Every envelope of the same handle in these other logs up to and including the number.
+        pub others: Positions,
+    }
+}
+
+impl Covers {
+    /// What is covered, by log, for a snapshot at this place. What would be at or behind it is left out.
+    pub fn new(upto: &Positions, log: &LogId, seq: u64) -> Self {
+        let own = upto.get(log).and_then(|upto| seq.checked_sub(*upto));
+        let others = upto.iter().filter(|(other, _)| other != log).copied();
+        Self {
+            own: own.unwrap_or_default(),
+            // A part of a map is one.
+            others: Positions::new(others).unwrap_or_default(),
+        }
+    }
+
+    /// Up to which number a log is covered, by a snapshot at this place.
+    pub fn upto(&self, in_log: &LogId, log: &LogId, seq: u64) -> Option<u64> {
+        if in_log != log {
+            return self.others.get(in_log).copied();
+        }
+        seq.checked_sub(self.own).filter(|upto| *upto < seq && *upto > 0)
+    }
+
+    /// All of it, for a snapshot at this place.
+    pub fn all(&self, log: &LogId, seq: u64) -> Vec<(LogId, u64)> {
+        let others = self.others.iter().filter(|(other, _)| other != log).copied();
+        let own = self.upto(log, log, seq).map(|upto| (*log, upto));
+        others.chain(own).collect()
     }
 }
 
@@ -63,7 +94,7 @@ wire_struct! {
         /// The last envelopes of this document by other logs that the author had merged since its own last one.
         pub depends: FewPositions,
         /// Salt of the envelope's key.
-        pub salt: Salt,
+        pub salt: ShortSalt,
     }
 }
 

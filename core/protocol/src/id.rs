@@ -97,6 +97,11 @@ bytes_type! {
     Signature, 64
 }
 bytes_type! {
+    /// 8 fresh random bytes, the salt of an envelope's key: see [`Salt`]. The derivation names account, log, number and
+    /// previous link.
+    ShortSalt, 8
+}
+bytes_type! {
     /// 16 fresh random bytes, the salt of a key that is used once. The derivation names the place too, so the salt only
     /// has to tell apart two sealings for one place (a restored or copied device).
     Salt, 16

@@ -3,5 +3,6 @@
 mod accounts;
 mod certificate;
 mod codec;
+mod envelope;
 mod pairing;
 mod vectors;

@@ -295,7 +295,7 @@ def wire():
     handle = b"\x21" * 16
     key = H("document key id", account, handle, be32(0), b"\x22" * 32)[:8]
     fields = b"\1" + handle + number(0) + key + b"\0"
-    fields += listed([b"\x23" * 16 + number(3)]) + listed([b"\x23" * 16 + number(300)]) + b"\x24" * 16
+    fields += listed([b"\x23" * 16 + number(3)]) + listed([b"\x23" * 16 + number(300)]) + b"\x24" * 8
     header = b"\1" + log + number(1) + fields
     data = ctx("envelope") + account + link + header
     ciphertext = b"\x25" * 80
@@ -399,7 +399,7 @@ def seal_lines(committed):
     info = ctx("epoch wrap") + account + be64(1) + b"\x11" * 32 + commitment + b"\x12" * 32
     yield "epoch: wrap", to + hpke_seal(to, info, epoch_key, next(random_pieces()))
 
-    salt, epoch, generation = next(random_pieces())[:16], b"\x08" * 32, 2
+    salt, epoch, generation = next(random_pieces())[:8], b"\x08" * 32, 2
     reference = H("document key id", account, handle, be32(generation), document)[:8]
     info = ctx("document key wrap") + account + epoch + log + be64(9) + handle + be32(generation) + reference
     new_key = epoch + seal(kdf(epoch_key, salt, info), info, document)

@@ -1,7 +1,7 @@
 //! What is inside a sealed body.
 
 use hearth_protocol::codec::{Blob, DecodeError, List, Reader, Wire};
-use hearth_protocol::id::{Hash, TimeMs};
+use hearth_protocol::id::TimeMs;
 
 /// Bytes of content that one envelope holds: with its padding it stays within the limit of a body.
 pub const MAX_CONTENT_BYTES: usize = (1 << 20) - 1;
@@ -47,9 +47,7 @@ pub enum Content {
         kind: DocumentKind,
         /// When it was made, by the author's clock.
         at: TimeMs,
-        /// The document's heads: they are hashes of content, so they stay in here.
-        heads: List<Hash, 256>,
-        /// The document, as Automerge saves it.
+        /// The document, as Automerge saves it; empty where it went before in pieces.
         document: Bytes,
     },
     /// A piece of a blob.
@@ -85,16 +83,10 @@ impl Wire for Content {
                 at.write(out);
                 changes.write(out);
             }
-            Self::Snapshot {
-                kind,
-                at,
-                heads,
-                document,
-            } => {
+            Self::Snapshot { kind, at, document } => {
                 out.push(2);
                 kind.write(out);
                 at.write(out);
-                heads.write(out);
                 document.write(out);
             }
             Self::Chunk { index, count, bytes } => {
@@ -115,7 +107,6 @@ impl Wire for Content {
             2 => Ok(Self::Snapshot {
                 kind: Wire::read(reader)?,
                 at: Wire::read(reader)?,
-                heads: Wire::read(reader)?,
                 document: Wire::read(reader)?,
             }),
             3 => {

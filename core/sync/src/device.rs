@@ -83,8 +83,6 @@ pub enum LocalContent {
     Changes(Vec<Vec<u8>>),
     /// The whole document **as it is after everything that earlier steps put out**: it stands for all of that.
     Snapshot {
-        /// Its heads.
-        heads: Vec<Hash>,
         /// The document, or the bytes of a media blob.
         document: Vec<u8>,
     },
@@ -97,8 +95,6 @@ pub enum Incoming {
     Changes(Vec<Vec<u8>>),
     /// A document to merge. An empty one follows its chunks directly and ends them.
     Snapshot {
-        /// Its heads, as its author says.
-        heads: Vec<Hash>,
         /// The document.
         document: Vec<u8>,
     },

@@ -8,7 +8,7 @@ use hearth_protocol::envelope::{
     position_id,
 };
 use hearth_protocol::hash::{BadSignature, context, key_ref, label, sha256, verify};
-use hearth_protocol::id::{AccountId, Handle, Hash, KeyRef, Link, LogId, Salt, VerifyKey};
+use hearth_protocol::id::{AccountId, Handle, Hash, KeyRef, Link, LogId, ShortSalt, VerifyKey};
 use hearth_protocol::vector::FewPositions;
 
 pub(crate) use padding::{pad, unpad};
@@ -74,7 +74,7 @@ pub fn seal(
     signer: &SigningKey,
     random: &mut dyn Random,
 ) -> Result<(Envelope, Hash), TooLarge> {
-    let salt = Salt(random_bytes(random));
+    let salt = ShortSalt(random_bytes(random));
     let key = key_ref(draft.account, &draft.handle, draft.generation, draft.key.expose());
     let new_key = draft.bring_in.as_ref().map(|(epoch, epoch_key)| {
         let info = key_wrap_info(
@@ -109,7 +109,7 @@ pub fn seal(
     };
     let data = associated_data(draft.account, draft.previous, &header);
     let ciphertext = seal_bytes(
-        &body_key(draft.key, &salt, &data),
+        &body_key(draft.key, salt, &data),
         ZERO_NONCE,
         &data,
         pad(draft.content),
@@ -151,7 +151,7 @@ pub fn open(
         return Err(OpenError::OtherKey);
     }
     let body = open_bytes(
-        &body_key(key, &fields.salt, &data),
+        &body_key(key, fields.salt, &data),
         ZERO_NONCE,
         &data,
         &envelope.sealed.ciphertext,
@@ -186,7 +186,7 @@ pub fn new_document_key(
     }
 }
 
-fn body_key(document_key: &Secret, salt: &Salt, associated_data: &[u8]) -> Secret {
+fn body_key(document_key: &Secret, salt: ShortSalt, associated_data: &[u8]) -> Secret {
     let mut info = context(label::ENVELOPE_KEY);
     info.extend_from_slice(&sha256(associated_data).0);
     derive(document_key, &salt.0, &info)

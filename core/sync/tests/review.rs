@@ -12,7 +12,7 @@ use hearth_protocol::envelope::{Batch, Envelope, Fields, HeaderVersion, Item, Ki
 use hearth_protocol::erasure::Erase;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::key_ref;
-use hearth_protocol::id::{Handle, KeyRef, LogId, Salt, TimeMs};
+use hearth_protocol::id::{Handle, KeyRef, LogId, ShortSalt, TimeMs};
 use hearth_protocol::message::{ErasePart, Holed, Reply, Stored};
 use hearth_protocol::vector::FewPositions;
 use hearth_sync::device::{Input, Notice, Proof, Record, Suspicion, Waits, space};
@@ -311,7 +311,7 @@ fn template() -> Fields {
         new_key: None,
         erased: FewPositions::default(),
         depends: FewPositions::default(),
-        salt: Salt([0; 16]),
+        salt: ShortSalt([0; 8]),
     }
 }
 

@@ -15,8 +15,8 @@ use hearth_protocol::erasure::{Erase, Receipt, erased_root};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, Statement, signed_bytes, verify};
 use hearth_protocol::id::{
-    AccountId, AgreementKey, DeviceKeys, Handle, Hash, InstanceToken, KeyRef, Link, LogId, Salt, Signature,
-    TimeMs, VerifyKey,
+    AccountId, AgreementKey, DeviceKeys, Handle, Hash, InstanceToken, KeyRef, Link, LogId, Salt, ShortSalt,
+    Signature, TimeMs, VerifyKey,
 };
 use hearth_protocol::message::{
     Applied, Fetch, Hello, ItemRange, OpenAccount, Priority, PushErase, Range, Reply, ReplyFrame, Request,
@@ -278,8 +278,11 @@ impl Device {
 
     /// A snapshot of a handle that covers all of this log so far, as a batch.
     pub(crate) fn snapshot(&mut self, handle: u8, body: &[u8]) -> Vec<u8> {
-        let upto = Map::new([(self.log, self.head.seq)]).unwrap();
-        self.write_as(Kind::Snapshot(Covers { upto }), handle, body)
+        let covers = Covers {
+            own: 1,
+            others: Map::default(),
+        };
+        self.write_as(Kind::Snapshot(covers), handle, body)
     }
 
     fn write_as(&mut self, kind: Kind, handle: u8, body: &[u8]) -> Vec<u8> {
@@ -292,7 +295,7 @@ impl Device {
             new_key: None,
             erased: Map::default(),
             depends: Map::default(),
-            salt: Salt([handle; 16]),
+            salt: ShortSalt([handle; 8]),
         };
         let sealed = Sealed {
             fields,

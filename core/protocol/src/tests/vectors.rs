@@ -9,7 +9,7 @@ use crate::envelope::{
 };
 use crate::erasure::{Erase, erased_root};
 use crate::hash::{Signed, Statement, context, key_ref, label, log_id, sha256};
-use crate::id::{AccountId, Handle, Hash, InstanceToken, Link, LogId, Salt, Signature, TimeMs};
+use crate::id::{AccountId, Handle, Hash, InstanceToken, Link, LogId, ShortSalt, Signature, TimeMs};
 use crate::message::{Hello, Request, RequestFrame, frame};
 use crate::pairing::{ScanCode, TypedCode, short_string};
 use crate::statement::{Live, LogOpen, live_root};
@@ -39,7 +39,7 @@ fn envelope(account: &AccountId, log: LogId, previous: &Link, seq: u64) -> Envel
                 new_key: None,
                 erased: Map::new([(LogId([0x23; 16]), 3)]).unwrap(),
                 depends: Map::new([(LogId([0x23; 16]), 300)]).unwrap(),
-                salt: Salt([0x24; 16]),
+                salt: ShortSalt([0x24; 8]),
             },
             ciphertext: vec![0x25; 80].try_into().unwrap(),
             signature: Signature([0; 64]),

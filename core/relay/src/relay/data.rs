@@ -395,7 +395,7 @@ impl<S: Store> Relay<S> {
             return Ok(Refilled::Not);
         }
         let handle = sealed.fields.handle;
-        if self.is_covered(account, &handle, place.id, seq)? {
+        if self.is_covered(&loaded.numbers, account, &handle, place.id, seq)? {
             return Ok(Refilled::Not);
         }
         loaded.row.holes = loaded.row.holes.saturating_sub(1);
@@ -517,7 +517,13 @@ impl<S: Store> Relay<S> {
         if let Some(code) = self.judge(loaded, &log, seq, &envelope.sealed, judge)? {
             return Ok(Ok(Some(Holed { seq, code })));
         }
-        if self.is_covered(account, &envelope.sealed.fields.handle, &log, seq)? {
+        if self.is_covered(
+            &loaded.numbers,
+            account,
+            &envelope.sealed.fields.handle,
+            &log,
+            seq,
+        )? {
             return Ok(Ok(None));
         }
         let brings_key = brings_key(loaded, &envelope.sealed);

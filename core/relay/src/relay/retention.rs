@@ -1,5 +1,6 @@
 //! What may go: bodies that a snapshot covers, once somebody else has the snapshot; holes behind a checkpoint.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use hearth_protocol::envelope::Kind;
@@ -95,7 +96,7 @@ impl<S: Store> Relay<S> {
                 return Ok(());
             };
             let handle = sealed.fields.handle;
-            for (covered, upto) in covers.upto.iter() {
+            for (covered, upto) in &covers.all(log, seq) {
                 let Some(place) = loaded.log(account, covered) else {
                     continue;
                 };
@@ -239,9 +240,10 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
-    /// Whether a living snapshot of the handle covers this item.
+    /// Whether a living snapshot of the handle covers this item. `logs`: by number.
     pub(super) fn is_covered(
-        &mut self,
+        &self,
+        logs: &BTreeMap<u32, LogId>,
         account: &AccountId,
         handle: &Handle,
         log: &LogId,
@@ -256,7 +258,8 @@ impl<S: Store> Relay<S> {
                 continue;
             }
             if let Kind::Snapshot(covers) = &sealed.fields.kind
-                && covers.upto.get(log).is_some_and(|upto| *upto >= seq)
+                && let Some(by) = logs.get(&number)
+                && covers.upto(log, by, at).is_some_and(|upto| upto >= seq)
             {
                 return Ok(true);
             }

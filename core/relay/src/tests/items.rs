@@ -7,7 +7,7 @@ use hearth_protocol::envelope::{
     Batch, Envelope, Fields, HeaderVersion, Item, Kind, Nothing, Sealed, next_link, position_id,
 };
 use hearth_protocol::hash::Signed;
-use hearth_protocol::id::{Handle, KeyRef, Link, LogId, Salt, Signature};
+use hearth_protocol::id::{Handle, KeyRef, Link, LogId, ShortSalt, Signature};
 use hearth_protocol::statement::LogOpen;
 use hearth_protocol::vector::Head;
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ impl Scene {
                     new_key: None,
                     erased: Map::default(),
                     depends: Map::default(),
-                    salt: Salt([2; 16]),
+                    salt: ShortSalt([2; 8]),
                 },
                 ciphertext: vec![number; size].try_into().unwrap(),
                 signature: Signature([0; 64]),

@@ -17,7 +17,7 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, Statement, signed_bytes};
 use hearth_protocol::id::{
     AccountId, AgreementKey, DeviceId, DeviceKeys, Handle, Hash, InstanceToken, KeyRef, Link, LogId, Salt,
-    Signature, TimeMs, VerifyKey,
+    ShortSalt, Signature, TimeMs, VerifyKey,
 };
 use hearth_protocol::message::{
     Acked, Applied, Hello, OpenAccount, Priority, PushControl, PushErase, Refusal, Reply, ReplyFrame,
@@ -195,9 +195,8 @@ impl Device {
     }
 
     pub(super) fn snapshot(&mut self, handle: u8, covers: &[(LogId, u64)]) -> Vec<u8> {
-        let kind = Kind::Snapshot(Covers {
-            upto: Map::new(covers.iter().copied()).unwrap(),
-        });
+        let upto = Map::new(covers.iter().copied()).unwrap();
+        let kind = Kind::Snapshot(Covers::new(&upto, &self.log, self.head.seq + 1));
         let (item, _) = self.write(fields(handle, kind), b"a snapshot");
         self.run(self.head.seq, vec![item])
     }
@@ -257,7 +256,7 @@ pub(super) fn fields(handle: u8, kind: Kind) -> Fields {
         new_key: None,
         erased: Map::default(),
         depends: Map::default(),
-        salt: Salt([handle; 16]),
+        salt: ShortSalt([handle; 8]),
     }
 }
 

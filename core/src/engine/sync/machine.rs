@@ -417,7 +417,7 @@ impl Machine {
             return Ok(());
         };
         let kind = document_kind(kept.item.kind);
-        let Snapshot { heads, document } = match snapshot(store, handle, NOBODY) {
+        let Snapshot { document } = match snapshot(store, handle, NOBODY) {
             Ok(Some(whole)) => whole,
             Ok(None) => return Ok(()),
             Err(DocumentsError::Store(error)) => return Err(error.into()),
@@ -426,7 +426,7 @@ impl Machine {
                 return Ok(());
             }
         };
-        let content = LocalContent::Snapshot { heads, document };
+        let content = LocalContent::Snapshot { document };
         let planned = self.step(
             store,
             Input::Changed {

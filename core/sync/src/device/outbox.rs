@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hearth_protocol::codec::{Blob, List, Wire};
+use hearth_protocol::codec::{Blob, Wire};
 use hearth_protocol::envelope::{
     Batch, Covers, HeaderVersion, Item, Kind, Nothing, Run, SignedHole, next_link,
 };
@@ -60,8 +60,8 @@ impl Turn<'_> {
                     self.wait(&Waiting { handle, kind, what });
                 }
             }
-            LocalContent::Snapshot { heads, document } => {
-                self.changed_whole(handle, kind, heads, document)?;
+            LocalContent::Snapshot { document } => {
+                self.changed_whole(handle, kind, document)?;
             }
         }
         Ok(())
@@ -79,7 +79,6 @@ impl Turn<'_> {
         &mut self,
         handle: Handle,
         kind: DocumentKind,
-        heads: Vec<Hash>,
         document: Vec<u8>,
     ) -> Result<(), DeviceError> {
         // It stands for everything of this document that is here.
@@ -94,8 +93,7 @@ impl Turn<'_> {
             Ok(())
         })?;
         covers = raised(&covers, live);
-        let heads: List<Hash, 256> = heads.into_iter().take(256).collect::<Vec<_>>().try_into()?;
-        let whole = if document.len() <= ROOM - 256 * 32 {
+        let whole = if document.len() <= ROOM {
             document
         } else {
             let pieces = document.chunks(MAX_CHUNK_BYTES);
@@ -112,7 +110,6 @@ impl Turn<'_> {
         };
         let what = Piecemeal::Snapshot {
             covers,
-            heads,
             document: whole.try_into()?,
         };
         self.wait(&Waiting { handle, kind, what });
@@ -557,19 +554,11 @@ impl Turn<'_> {
                 let changes = changes.try_into()?;
                 (Kind::Changes(Nothing {}), Content::Changes { kind, at, changes })
             }
-            Piecemeal::Snapshot {
-                covers,
-                heads,
-                document,
-            } => {
+            Piecemeal::Snapshot { covers, document } => {
                 let document = document.into_inner().try_into()?;
-                let content = Content::Snapshot {
-                    kind,
-                    at,
-                    heads,
-                    document,
-                };
-                (Kind::Snapshot(Covers { upto: covers }), content)
+                let content = Content::Snapshot { kind, at, document };
+                let seq = self.d.logs.get(log).map_or(0, |state| state.stored.seq) + 1;
+                (Kind::Snapshot(Covers::new(&covers, log, seq)), content)
             }
             Piecemeal::Chunk { index, count, bytes } => {
                 let bytes = bytes.into_inner().try_into()?;
@@ -674,7 +663,7 @@ impl Turn<'_> {
         self.disk.put(space::PLACE, &at, &place);
         self.disk.put(space::BODY, &at, &envelope.sealed);
         if let Kind::Snapshot(covers) = &kind {
-            self.cover(&handle, &mut document, &covers.upto)?;
+            self.cover(&handle, &mut document, &covers.all(log, head.seq))?;
         }
         self.disk
             .put(space::LIVE, &live_key(&handle, log, head.seq), &hash);

@@ -5,12 +5,12 @@
 
 use hearth_protocol::codec::Wire;
 use hearth_protocol::envelope::{
-    Batch, Covers, Envelope, HeaderVersion, Item, Kind, Run, Sealed, header_hash, next_link, position_id,
+    Batch, Envelope, HeaderVersion, Item, Kind, Run, Sealed, header_hash, next_link, position_id,
 };
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::verify;
 use hearth_protocol::id::{Handle, Hash, Link, LogId, Signature, VerifyKey};
-use hearth_protocol::vector::{Head, Positions};
+use hearth_protocol::vector::Head;
 
 use super::record::{Document, Place, live_key, of_live_key, place_key, raised, space};
 use super::session::Stage;
@@ -373,8 +373,8 @@ impl Turn<'_> {
             self.disk.delete(space::BODY, &place_key(log, seq));
             return Ok(Verdict::Done);
         };
-        if let Kind::Snapshot(Covers { upto }) = &envelope.sealed.fields.kind {
-            self.cover(&handle, &mut document, upto)?;
+        if let Kind::Snapshot(covers) = &envelope.sealed.fields.kind {
+            self.cover(&handle, &mut document, &covers.all(log, seq))?;
         }
         document.merged = raised(&document.merged, [(*log, seq)]);
         document.live += 1;
@@ -397,11 +397,11 @@ impl Turn<'_> {
         &mut self,
         handle: &Handle,
         document: &mut Document,
-        covers: &Positions,
+        covers: &[(LogId, u64)],
     ) -> Result<(), DeviceError> {
         for (key, _) in self.disk.all::<Hash>(space::LIVE, &handle.0)? {
             if let Some((_, log, seq)) = of_live_key(&key)
-                && covers.get(&log).is_some_and(|upto| seq <= *upto)
+                && covers.iter().any(|(other, upto)| *other == log && seq <= *upto)
             {
                 self.disk.delete(space::LIVE, &key);
                 self.disk.delete(space::BODY, &place_key(&log, seq));
@@ -497,16 +497,10 @@ fn incoming(content: Content) -> (Option<DocumentKind>, u64, Incoming) {
                 .collect();
             (Some(kind), at.ms, Incoming::Changes(changes))
         }
-        Content::Snapshot {
-            kind,
-            at,
-            heads,
-            document,
-        } => (
+        Content::Snapshot { kind, at, document } => (
             Some(kind),
             at.ms,
             Incoming::Snapshot {
-                heads: heads.into_inner(),
                 document: document.into_inner(),
             },
         ),

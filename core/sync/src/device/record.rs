@@ -2,7 +2,7 @@
 //!
 //! These bytes never travel. They use the wire's encoding, so that what was torn or altered isn't taken for a value.
 
-use hearth_protocol::codec::{Blob, DecodeError, List, Map, Reader, Set, Wire};
+use hearth_protocol::codec::{Blob, DecodeError, Map, Reader, Set, Wire};
 use hearth_protocol::erasure::{Erase, EraseSet};
 use hearth_protocol::hash::Signed;
 use hearth_protocol::id::{DeviceId, Handle, Hash, InstanceToken, Link, LogId, Signature};
@@ -237,11 +237,7 @@ pub(crate) enum Piecemeal {
     /// One change.
     Change(Piece),
     /// A whole document, with what it covers.
-    Snapshot {
-        covers: Positions,
-        heads: List<Hash, 256>,
-        document: Piece,
-    },
+    Snapshot { covers: Positions, document: Piece },
     /// A piece of one.
     Chunk { index: u32, count: u32, bytes: Piece },
 }
@@ -251,7 +247,7 @@ impl Piecemeal {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Change(bytes) => bytes.len() + 4,
-            Self::Snapshot { heads, document, .. } => document.len() + heads.len() * 32,
+            Self::Snapshot { document, .. } => document.len(),
             Self::Chunk { bytes, .. } => bytes.len(),
         }
     }
@@ -267,14 +263,9 @@ impl Wire for Waiting {
                 out.push(1);
                 bytes.write(out);
             }
-            Piecemeal::Snapshot {
-                covers,
-                heads,
-                document,
-            } => {
+            Piecemeal::Snapshot { covers, document } => {
                 out.push(2);
                 covers.write(out);
-                heads.write(out);
                 document.write(out);
             }
             Piecemeal::Chunk { index, count, bytes } => {
@@ -291,7 +282,6 @@ impl Wire for Waiting {
             1 => Piecemeal::Change(Wire::read(reader)?),
             2 => Piecemeal::Snapshot {
                 covers: Wire::read(reader)?,
-                heads: Wire::read(reader)?,
                 document: Wire::read(reader)?,
             },
             3 => Piecemeal::Chunk {

@@ -169,7 +169,6 @@ fn content_comes_back() {
         Content::Snapshot {
             kind: DocumentKind::Memory,
             at: TimeMs { ms: 6 },
-            heads: vec![Hash([1; 32])].try_into().unwrap(),
             document: bytes(b"document"),
         },
         Content::Chunk {

@@ -245,10 +245,7 @@ impl World {
                     this.pending.push_back(Input::Changed {
                         handle,
                         kind: DocumentKind::Memory,
-                        content: LocalContent::Snapshot {
-                            heads: Vec::new(),
-                            document,
-                        },
+                        content: LocalContent::Snapshot { document },
                     });
                 }
             }
