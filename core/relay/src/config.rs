@@ -79,6 +79,8 @@ pub struct Limits {
     pub exempt_byte_burst: u64,
     /// Bytes of erasures and acknowledgements that are kept of an account.
     pub erasure_bytes: u64,
+    /// Holes of an account that aren't folded away. Each takes 32 to 150 bytes and counts towards no quota.
+    pub holes: u64,
     /// Bytes that an account may write in a day while only the store's reserve is left.
     pub reserve_bytes: u64,
     /// Control entries of one device in a day; revocations and recoveries come beside them.
@@ -106,6 +108,7 @@ impl Default for Limits {
             exempt_bytes_per_s: 256 << 10,
             exempt_byte_burst: 128 << 20,
             erasure_bytes: 256 << 20,
+            holes: 1 << 20,
             reserve_bytes: 8 << 20,
             entries_per_day: 256,
             opens_per_hour: 1_000,

@@ -118,6 +118,8 @@ struct Session {
     /// What is sent before everything else: the living items up to the frontier of a checkpoint, by log.
     before: Option<BTreeMap<u32, (u64, u64)>>,
     complete: bool,
+    /// Where the last answer with ids of erasures ended: the next index, and the last id.
+    ids_told: Option<(u64, Hash)>,
     credit: usize,
     /// Of a session that has nothing but the phrase: what it asks isn't the account's.
     recovery: Bucket,
@@ -310,6 +312,7 @@ impl<S: Store> Relay<S> {
                 sent: None,
                 before: None,
                 complete: false,
+                ids_told: None,
                 credit: CREDIT_BYTES,
                 recovery: Bucket::default(),
                 mailbox: None,

@@ -23,11 +23,7 @@ use crate::store::{Store, StoreError};
 /// No log ever gets here; a member's claim that one did is ignored, so that counting on doesn't overflow.
 const MAX_SEQ: u64 = 1 << 62;
 
-/// Holes of an account that aren't folded away. Each takes about 200 bytes and counts towards no quota, so they have a
-/// limit of their own: 200 MB.
-const MAX_HOLES: u64 = 1 << 20;
-
-/// How long who has reached it shall wait, in milliseconds.
+/// How long whoever has too many holes shall wait, in milliseconds.
 const HOLES_RETRY_MS: u64 = 60 * 60 * 1_000;
 
 /// What comes of the items of a run.
@@ -75,7 +71,8 @@ impl<S: Store> Relay<S> {
             Batch::Detached(list) => list.len(),
         };
         self.allow(&account, 1, bytes.len() as u64, items as u64, turn.now_ms)?;
-        if self.loaded(&account)?.row.holes >= MAX_HOLES {
+        let most = self.config.limits.holes;
+        if self.loaded(&account)?.row.holes >= most {
             // Nobody honest comes near, and a checkpoint folds them away.
             return Err(Fault::Refuse(ErrorCode::QuotaReached, HOLES_RETRY_MS));
         }

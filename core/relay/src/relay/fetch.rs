@@ -1,6 +1,7 @@
 //! Questions. An answer holds as much as fits into about a mebibyte (shards: three); whoever wants more asks on.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use hearth_protocol::codec::List;
 use hearth_protocol::error::ErrorCode;
@@ -15,6 +16,9 @@ use super::{ACCEPTED, Fault, Relay, Turn};
 use crate::account::table;
 use crate::session::{Output, SessionId};
 use crate::store::{Space, Store};
+
+/// So many ids of erasures that are passed over count as one more request.
+const IDS_A_REQUEST: u64 = 256;
 
 /// How long whoever asks faster than it reads shall wait, in milliseconds.
 const CREDIT_RETRY_MS: u64 = 500;
@@ -43,7 +47,7 @@ impl<S: Store> Relay<S> {
             Fetch::Checkpoint(checkpoint) => {
                 self.fetch_checkpoint(id, number, account, device, checkpoint, turn)
             }
-            Fetch::ErasureIds(range) => self.fetch_erasure_ids(id, number, account, *range, turn),
+            Fetch::ErasureIds(range) => self.fetch_erasure_ids(id, number, account, device, *range, turn),
             Fetch::Erasure(erase) => self.fetch_erasure(id, number, account, erase, turn),
             open => self.fetch_open(id, number, account, open, turn),
         }
@@ -226,20 +230,38 @@ impl<S: Store> Relay<S> {
         id: SessionId,
         number: u32,
         account: &AccountId,
+        device: &DeviceId,
         range: Range,
         turn: &mut Turn<'_>,
     ) -> Result<(), Fault> {
-        let from = usize::try_from(range.from).unwrap_or(usize::MAX);
         let count = usize::try_from(range.count)
             .unwrap_or(usize::MAX)
             .min(MAX_STATEMENTS);
-        let upto = from.saturating_add(count);
-        let keys = self.rows.keys(account, Space::EraseIds, &[], upto)?;
-        let ids: Vec<Hash> = keys
-            .into_iter()
-            .skip(from)
-            .filter_map(|key| key.try_into().ok().map(Hash))
-            .collect();
+        // Who asks on where the last answer ended is answered from there; else what is passed over is counted.
+        let begin = match self.session(id)?.ids_told {
+            Some((next, last)) if next == range.from && next > 0 => Some(last),
+            _ => None,
+        };
+        let mut passed = if begin.is_some() { 1 } else { range.from };
+        let all = self.loaded(account)?.row.erased_cursor;
+        self.allow_exempt(account, device, passed.min(all) / IDS_A_REQUEST, 0, turn.now_ms)?;
+        let mut ids: Vec<Hash> = Vec::new();
+        let start = begin.map_or(Vec::new(), |last| last.0.to_vec());
+        self.rows.scan(account, Space::EraseIds, &start, &mut |key, _| {
+            if passed > 0 {
+                passed -= 1;
+            } else if let Ok(id) = key.try_into() {
+                ids.push(Hash(id));
+            }
+            if ids.len() < count {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(last) = ids.last() {
+            self.session(id)?.ids_told = Some((range.from.saturating_add(ids.len() as u64), *last));
+        }
         self.answer(
             id,
             number,

@@ -208,6 +208,50 @@ fn what_is_exempt_waits_too() {
 }
 
 #[test]
+fn holes_have_an_end() {
+    let (mut world, mut one, a, ..) = two_with(|config| config.limits.holes = 3);
+    let erase = one.erase(&[1]);
+    world.accept(a, push_erase(erase)).unwrap();
+    for seq in 1..=3 {
+        let batch = one.change(1, b"body");
+        assert_eq!(refusals(&world.batch(a, &batch)), [], "{seq}");
+    }
+    let batch = one.change(2, b"body");
+    assert_eq!(refusals(&world.batch(a, &batch)), [ErrorCode::QuotaReached]);
+}
+
+#[test]
+fn ids_of_erasures_are_read_once() {
+    let (mut world, mut one, a, ..) = two_with(|_| {});
+    for _ in 0..60 {
+        let erase = one.erase(&[1]);
+        world.accept(a, push_erase(erase)).unwrap();
+    }
+    let mut told = Vec::new();
+    let before = world.relay.store().visited();
+    for from in [0, 20, 40, 60] {
+        let fetch = Fetch::ErasureIds(Range { from, count: 20 });
+        for got in world.ask(a, Request::Fetch(fetch)) {
+            if let Got::Reply(_, Reply::ErasureIds(ids)) = got {
+                told.extend(ids.into_inner());
+            }
+        }
+    }
+    let visited = world.relay.store().visited() - before;
+    assert!(visited <= 60 + 3, "{visited} rows for 60 ids");
+    let mut all = one.erased.clone();
+    all.sort();
+    assert_eq!(told, all);
+    // From anywhere else it is counted.
+    let fetch = Fetch::ErasureIds(Range { from: 7, count: 2 });
+    let got = world.ask(a, Request::Fetch(fetch));
+    assert!(got.iter().any(|got| matches!(
+        got,
+        Got::Reply(_, Reply::ErasureIds(ids)) if ids[..] == all[7..9]
+    )));
+}
+
+#[test]
 fn the_erased_root_is_not_computed_for_every_erasure() {
     let (mut world, mut one, a, _, b) = two_with(|_| {});
     world.close(b);
@@ -412,8 +456,15 @@ fn who_was_revoked_learns_nothing_that_came_after() {
     world.push_entry(a, entry).unwrap();
     let number = world.state.number();
     world.enrol(a, 1, 3);
+    // It knows nothing but the genesis, so that it is told of the running epoch, too; but not its wraps.
+    let mut two = two;
+    two.control = (Hash(world.account.0), 0);
     let b = world.connect(2);
     let got = world.ask(b, Request::Hello(Box::new(two.hello())));
+    assert!(!got.iter().any(|got| matches!(
+        got,
+        Got::Reply(_, Reply::Control(part)) if part.wraps.is_some()
+    )));
     let entries: Vec<u64> = got
         .iter()
         .flat_map(|got| match got {
