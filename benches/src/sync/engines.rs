@@ -72,7 +72,7 @@ async fn pair(old: &Home, new: &Home, server: &Server, memories: u64) -> Result<
     let (from_new, mut new_events) = mpsc::channel(8);
     let (from_old, mut old_events) = mpsc::channel(8);
     let params = PairParams {
-        server: server.url.clone(),
+        server: Some(server.url.clone()),
         name: Some("new".into()),
     };
     let joining = {
