@@ -543,10 +543,18 @@ impl Turn<'_> {
         self.remember_server(|record| record.instance = welcome.instance)?;
         let behind = self.cursor()?;
         let lost = self.has_lost(&welcome, behind)?;
+        let safe = self.own_log().map(|(log, state)| (log, state.safe));
         self.check_own(welcome.own)?;
         if welcome.afresh && self.at_home() && !self.d.state.doubtful && self.d.state.log.is_some() {
             if self.d.state.afresh < MOST_AFRESH {
                 self.d.state.afresh += 1;
+                // A head doesn't say what was taken as a hole, and of a log that ends here nothing else will.
+                if let Some((log, safe)) = safe
+                    && let Some(state) = self.d.logs.get_mut(&log)
+                {
+                    state.safe = safe;
+                    self.put_log(&log);
+                }
                 // Whoever came before may have filled it up, so that nothing tells what it has lost.
                 self.forget_vouchers()?;
                 self.say_again()?;

@@ -419,3 +419,25 @@ fn a_hole_that_the_greeting_names_accuses_nobody() {
     all_is_well(&mut world);
     world.assert_gone(&handle);
 }
+
+/// A device writes under an epoch that has just ended, and hears neither that nor that the server took it as a hole; then
+/// the server is restored, and the log that it wrote ends.
+#[test]
+fn what_was_taken_as_a_hole_before_a_restore_is_written_again() {
+    let (mut world, _) = pair(42);
+    let handle = world.handle();
+    world.down = to(1, |_| Vec::new());
+    world.give(0, Input::Rotate);
+    world.settle(5_000);
+    world.edit(1, handle, b"under the epoch that ended");
+    world.settle(5_000);
+    assert!(!has(&world, 0, &handle, b"under the epoch that ended"));
+    world.down = None;
+    world.offline(1);
+    let store = world.relays[0].store().clone();
+    world.restore_server(store);
+    world.online(1);
+    world.settle(120_000);
+    assert!(has(&world, 0, &handle, b"under the epoch that ended"));
+    all_is_well(&mut world);
+}
