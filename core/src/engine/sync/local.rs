@@ -49,7 +49,9 @@ use crate::net::{
 };
 use relay::{MailboxMachine, PeerMachine};
 
-/// How long an address that didn't answer isn't called.
+/// How long an address that didn't answer isn't called: twice as long each time, …
+const SHUNNED_AT_FIRST: Duration = Duration::from_secs(2);
+/// … up to this.
 const SHUNNED: Duration = Duration::from_secs(30);
 /// The same of one that said it doesn't serve now.
 const BUSY: Duration = Duration::from_secs(1);
@@ -168,6 +170,8 @@ pub(super) struct Local {
     members: BTreeMap<DeviceId, Vec<SocketAddr>>,
     somebody: BTreeSet<SocketAddr>,
     shunned: BTreeMap<SocketAddr, Instant>,
+    /// How long an address that didn't answer is left alone next time.
+    silent: BTreeMap<SocketAddr, Duration>,
     /// Since when an address says that it doesn't serve yet: it is waited for a while.
     busy_since: BTreeMap<SocketAddr, Instant>,
     /// Since when nobody has called, while this device serves.
@@ -209,6 +213,7 @@ impl Local {
             members: BTreeMap::new(),
             somebody: BTreeSet::new(),
             shunned: BTreeMap::new(),
+            silent: BTreeMap::new(),
             busy_since: BTreeMap::new(),
             lonely_since: None,
         })
@@ -235,6 +240,13 @@ impl Local {
         let now = Instant::now();
         lock(&self.door.knocked).retain(|_, at| *at + KNOCKED > now);
         self.shunned.retain(|_, until| *until > now);
+        let heard: BTreeSet<SocketAddr> = self
+            .discovery
+            .heard()
+            .flat_map(|heard| heard.addresses.clone())
+            .collect();
+        self.silent.retain(|address, _| heard.contains(address));
+        self.busy_since.retain(|address, _| heard.contains(address));
         (self.members, self.somebody) = sort(self.discovery.heard(), |signs| device.recognize(signs, now_ms));
         if ready && lock(&self.door.inside).is_empty() {
             self.lonely_since.get_or_insert(now);
@@ -309,7 +321,12 @@ impl Local {
     /// A call didn't come through, or ended.
     pub(super) fn shun(&mut self, address: SocketAddr, busy: bool) {
         let own = address.ip().is_loopback() && address.port() == self.port;
-        let wait = if busy || own { BUSY } else { SHUNNED };
+        let wait = if busy || own {
+            BUSY
+        } else {
+            let next = self.silent.entry(address).or_insert(SHUNNED_AT_FIRST);
+            std::mem::replace(next, (*next * 2).min(SHUNNED))
+        };
         if busy {
             self.busy_since.entry(address).or_insert_with(Instant::now);
         } else {
@@ -320,6 +337,7 @@ impl Local {
 
     /// A call came through: should the connection end soon, there is a pause.
     pub(super) fn reached(&mut self, address: SocketAddr) {
+        self.silent.remove(&address);
         self.shunned.insert(address, Instant::now() + BUSY);
         self.busy_since.insert(address, Instant::now());
     }
