@@ -222,7 +222,7 @@ async fn an_account_is_purged_from_a_server_that_runs_and_from_one_that_does_not
         folder.path(),
         &["purge-account", &one.account.to_string(), "--yes"],
     );
-    assert_eq!(one.closed().await, Some(ErrorCode::UnknownAccount));
+    assert_eq!(one.closed().await, Some(ErrorCode::Purged));
     assert_eq!(holding(folder.path(), &canary(1)), Vec::<PathBuf>::new());
     assert_eq!(holding(folder.path(), &one.account.0), Vec::<PathBuf>::new());
     assert!(!holding(folder.path(), &canary(2)).is_empty());

@@ -135,16 +135,12 @@ impl Discovery {
             if self.look_at <= Instant::now() && self.look() {
                 return;
             }
-            let next = match &self.way {
-                Way::Multicast(Some(multicast)) => {
-                    let event = multicast.events.recv_async();
-                    tokio::time::timeout_at(self.look_at, event).await
-                }
-                _ => {
-                    tokio::time::sleep_until(self.look_at).await;
-                    continue;
-                }
+            let Way::Multicast(Some(multicast)) = &self.way else {
+                tokio::time::sleep_until(self.look_at).await;
+                continue;
             };
+            let event = multicast.events.recv_async();
+            let next = tokio::time::timeout_at(self.look_at, event).await;
             match next {
                 Ok(Ok(event)) => {
                     if self.take(event) {

@@ -1,6 +1,7 @@
 //! What has to be true in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use automerge::{AutoCommit, ChangeHash};
 use hearth_core::engine::testing::Driver;
@@ -104,7 +105,12 @@ impl World {
         let live = |home: usize| -> BTreeSet<String> {
             let store = self.homes[home].store();
             let all = store.sync_records(LIVE, &[], None, usize::MAX).unwrap();
-            let hexadecimal = |key: &[u8]| key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hexadecimal = |key: &[u8]| {
+                key.iter().fold(String::new(), |mut text, byte| {
+                    let _ = write!(text, "{byte:02x}");
+                    text
+                })
+            };
             all.iter().map(|record| hexadecimal(&record.key)).collect()
         };
         for home in &living[1..] {

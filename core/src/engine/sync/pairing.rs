@@ -388,20 +388,19 @@ impl Engine {
         }
         self.online(&running).await?;
         let status = running.ask(Command::Status).await??;
-        let endpoint: Endpoint = match status.server {
-            Some(server) => server.parse().map_err(|_| internal("the server's address"))?,
-            None => {
-                let network = self.local_network()?;
-                let mailbox = code.mailbox();
-                let found = local::find_lobby(&network, &mailbox);
-                tokio::time::timeout(PATIENCE, found).await.map_err(|_| {
-                    EngineError::Network(
-                        "no device with this code is on the local network: is it the right code, and are both in the same \
-                         network?"
-                            .into(),
-                    )
-                })?
-            }
+        let endpoint: Endpoint = if let Some(server) = status.server {
+            server.parse().map_err(|_| internal("the server's address"))?
+        } else {
+            let network = self.local_network()?;
+            let mailbox = code.mailbox();
+            let found = local::find_lobby(&network, &mailbox);
+            tokio::time::timeout(PATIENCE, found).await.map_err(|_| {
+                EngineError::Network(
+                    "no device with this code is on the local network: is it the right code, and are both in the same \
+                     network?"
+                        .into(),
+                )
+            })?
         };
         let sponsor = running.ask(Command::Sponsor).await??;
         let now = time(self.now_ms());

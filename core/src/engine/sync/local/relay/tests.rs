@@ -8,7 +8,7 @@ use super::*;
 
 fn lent(folder: &std::path::Path) -> Lent {
     let key = folder.join("key");
-    let mut store = Store::create(folder, &Protection::KeyFile(key)).unwrap();
+    let mut store = Store::create(&folder.join("profile"), &Protection::KeyFile(key)).unwrap();
     store.begin_sync().unwrap();
     store.peer_lend(&[1; 16]).unwrap();
     Lent {
