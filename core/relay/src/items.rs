@@ -2,7 +2,7 @@
 //!
 //! A living envelope is a row of its own. To compute its header hash, and to send it out of its chain, takes the link
 //! before it, which is computed from the items before; every eighth row, and each of which that would take long, holds it.
-//! A hole is its header hash, and stands with its neighbours in a [`HoleRow`]. A signature stands for all before it, and a
+//! A hole is its header hash, and stands with its neighbours in a row of holes. A signature stands for all before it, and a
 //! run has to end with one: so a hole that came signed keeps its signature and the link after it in a row of its own, and
 //! of envelopes that become holes one in [`MARK_EVERY`] does. Of more than 4,095 items in a row one is signed: a batch
 //! ends with one, and a signature goes only where there is another one shortly before it and one shortly behind.
