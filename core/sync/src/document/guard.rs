@@ -18,6 +18,11 @@ pub const MAX_OPERATIONS: u64 = 4 << 20;
 /// Most columns of a chunk: there are seventeen kinds.
 const MAX_COLUMNS: u64 = 64;
 
+/// The number of the column of actions.
+const ACTION: u64 = 4;
+/// The action that begins or ends a mark, the last there is.
+const MARK: u64 = 7;
+
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 const DOCUMENT: u8 = 0;
 const CHANGE: u8 = 1;
@@ -197,6 +202,10 @@ impl Column {
         self.0 & 8 != 0
     }
 
+    fn number(&self) -> u64 {
+        self.0 >> 4
+    }
+
     /// Counts the rows of a column's data; more than there is room for are an error.
     fn rows(&self, data: &[u8], room: &Room) -> Result<u64, DocumentError> {
         // Each column may have all rows there are room for: rows of different columns are the same operations. The
@@ -211,6 +220,12 @@ impl Column {
             0 => input.runs(&mut own, |input, repeated, own| {
                 let each = input.number()?;
                 own.rows(each.saturating_mul(repeated))
+            }),
+            // What each operation does. Marks aren't written here, and Automerge's index of them can end the process when
+            // their ids make no sense: no error, no panic to catch.
+            2 if self.number() == ACTION => input.runs(&mut own, |input, _, _| match input.number()? {
+                MARK.. => Err(malformed("an operation that isn't taken here")),
+                _ => Ok(()),
             }),
             // An actor's or another number; the length of a value: the room for the values is that of their column.
             1 | 2 | 6 => input.runs(&mut own, |input, _, _| input.number().map(drop)),

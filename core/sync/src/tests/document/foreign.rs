@@ -1,5 +1,6 @@
 //! Bytes that aren't what they should be.
 
+use automerge::marks::{ExpandMark, Mark};
 use automerge::transaction::Transactable;
 use automerge::{ActorId, Automerge, ObjType, ROOT, ScalarValue};
 use hearth_protocol::hash::sha256;
@@ -167,6 +168,28 @@ fn chunk(kind: u8, content: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(content);
     mend(&mut bytes);
     bytes
+}
+
+/// A mark whose id is nobody's ended the process in Automerge's index of marks.
+#[test]
+fn marks_are_refused() {
+    let mut document = Automerge::new().with_actor(ActorId::from([9; 16]));
+    let mut transaction = document.transaction();
+    let text = transaction.put_object(ROOT, "t", ObjType::Text).unwrap();
+    transaction.splice_text(&text, 0, 0, "A text").unwrap();
+    transaction.commit();
+    assert!(Doc::load(&document.save(), actor(1)).is_ok());
+    let mut transaction = document.transaction();
+    let mark = Mark::new("bold".into(), true, 0, 3);
+    transaction.mark(&text, mark, ExpandMark::Both).unwrap();
+    transaction.commit();
+    let change = document.get_last_local_change().unwrap().raw_bytes().to_vec();
+    for refused in [
+        Doc::load(&document.save(), actor(1)).map(drop),
+        guard::change(&change, &mut Room::default()),
+    ] {
+        assert!(matches!(refused, Err(DocumentError::Malformed(_))), "{refused:?}");
+    }
 }
 
 /// Few bytes that stand for very many operations, or for very many bytes, are refused before anything is done about them.
