@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use hearth_protocol::codec::Wire;
 use hearth_protocol::envelope::{Kind, Sealed};
 use hearth_protocol::id::TimeMs;
+use hearth_relay::Space;
 use hearth_sync::content::{Content, DocumentKind};
 use hearth_sync::device::{Input, LocalContent};
 use rusqlite::Connection;
@@ -17,10 +18,10 @@ use super::records::Written;
 use super::server::Server;
 use super::{Row, SyncArgs};
 
-/// Spaces of the server's store, by the numbers of `hearth_relay::Space`.
-const ITEMS: u8 = 7;
-const SHARDS: u8 = 17;
-const HOLES: u8 = 24;
+/// Spaces of the server's store.
+const ITEMS: u8 = Space::Items as u8;
+const SHARDS: u8 = Space::Shards as u8;
+const HOLES: u8 = Space::Holes as u8;
 /// A living row's tag, and before the sealed envelope the link before it, if that is kept.
 const LIVE: u8 = 1;
 const LINKED: u8 = 4;
