@@ -10,7 +10,7 @@ use hearth_protocol::pairing::{
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
 use super::spake2::{Agreed, Side, Start};
-use super::{Attempt, Channel, Code, CodeSecret, Output, PairingError, Window};
+use super::{Channel, Code, CodeSecret, Output, PairingError, Window};
 use crate::secret::{Random, random_bytes};
 
 /// What the enrolled device tells about itself and its account.
@@ -323,12 +323,5 @@ impl Admitting {
                 Err(PairingError::NotNow)
             }
         }
-    }
-}
-
-impl Attempt for Admitting {
-    fn is_over(&self, now_ms: u64) -> bool {
-        let finishing = matches!(self.stage, Stage::Enrolling(_));
-        self.window.over || (self.window.expired(now_ms) && !finishing)
     }
 }

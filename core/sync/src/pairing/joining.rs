@@ -8,7 +8,7 @@ use hearth_protocol::pairing::{
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
 use super::spake2::{Agreed, Side, Start};
-use super::{Attempt, Channel, Code, CodeSecret, Output, PairingError, Window};
+use super::{Channel, Code, CodeSecret, Output, PairingError, Window};
 use crate::keys::SigningKey;
 use crate::secret::{Random, random_bytes};
 
@@ -321,11 +321,5 @@ impl Joining {
                 outputs
             }
         }
-    }
-}
-
-impl Attempt for Joining {
-    fn is_over(&self, now_ms: u64) -> bool {
-        self.window.over || self.window.expired(now_ms)
     }
 }

@@ -7,7 +7,7 @@ use hearth_protocol::pairing::{MailboxMessage, ScanCode, TypedCode};
 
 use super::{Counting, secret};
 use crate::keys::SigningKey;
-use crate::pairing::{Admitted, Admitting, Code, Desk, Joined, Joining, Output, PairingError, Sponsor};
+use crate::pairing::{Admitted, Admitting, Code, Joined, Joining, Output, PairingError, Sponsor};
 use crate::recovery::Phrase;
 use crate::secret::Random;
 
@@ -518,21 +518,6 @@ fn the_log_has_to_hold_this_very_pairing() {
         joined.check(&forged),
         Err(PairingError::Control(ControlError::Signature(_)))
     ));
-}
-
-#[test]
-fn there_is_one_pairing_at_a_time() {
-    let mut random = Counting::default();
-    let code = Code::to_type(&mut random);
-    let mut new = || Joining::begin(&code, device(2).keys, NOW, &mut random).unwrap().0;
-    let mut desk = Desk::default();
-    desk.begin(new(), NOW).unwrap();
-    assert_eq!(desk.begin(new(), NOW + 1).err(), Some(PairingError::Busy));
-    assert!(desk.current().is_some());
-    desk.begin(new(), NOW + PAIRING_TTL_MS).unwrap();
-    desk.end();
-    assert!(desk.current().is_none());
-    desk.begin(new(), NOW + 2).unwrap();
 }
 
 #[test]
