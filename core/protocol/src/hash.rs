@@ -86,6 +86,8 @@ pub mod label {
         CERTIFICATE = "certificate",
         /// A server's or peer's proof of its identity key in a session.
         SESSION = "session",
+        /// A recovery phrase's proof in a session.
+        CLAIM = "claim",
         /// A server's proof of its identity key to somebody who has said nothing yet.
         SERVER = "server",
         /// Commitment of a pairing.

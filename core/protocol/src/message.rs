@@ -6,7 +6,9 @@ use crate::envelope::Nothing;
 use crate::erasure::{Erase, Receipt};
 use crate::error::ErrorCode;
 use crate::hash::{Signed, hash, label};
-use crate::id::{AccountId, DeviceId, Hash, InstanceToken, Link, LogId, MailboxId, Signature, TimeMs};
+use crate::id::{
+    AccountId, DeviceId, Hash, InstanceToken, Link, LogId, MailboxId, Signature, TimeMs, VerifyKey,
+};
 use crate::limits::{MAX_BATCH_ITEMS, MAX_CONTROL_ENTRIES, MAX_MESSAGE_BYTES, MAX_STATEMENTS, SHARDS};
 use crate::pairing::MailboxMessage;
 use crate::registry::{RegistryUpdate, Shard, Table};
@@ -239,6 +241,21 @@ wire_enum! {
         13 => Branch(Box<PushBranch>),
         /// Who is it? With number 0, before `Hello` or `Open` alone.
         14 => Prove(Nothing),
+        /// First, by somebody who has nothing but the recovery phrase.
+        15 => Claim(Claim),
+    }
+}
+
+wire_struct! {
+    /// An account is claimed by its recovery phrase. The public key alone gets no answer: it stands in the control log, and
+    /// so in every certificate.
+    pub struct Claim {
+        /// Versions the device speaks.
+        pub versions: Set<u16, 8>,
+        /// The phrase's signing key.
+        pub phrase: VerifyKey,
+        /// By it, over [`claim_id`].
+        pub proof: Signature,
     }
 }
 
@@ -403,6 +420,11 @@ pub enum Priority {
 /// holds for no other.
 pub fn session_id(account: &AccountId, device: &DeviceId, exporter: &[u8; 32]) -> Hash {
     hash(label::SESSION, &[&account.0, &device.0, exporter])
+}
+
+/// What [`Claim::proof`] is over.
+pub fn claim_id(phrase: &VerifyKey, exporter: &[u8; 32]) -> Hash {
+    hash(label::CLAIM, &[&phrase.0, exporter])
 }
 
 /// What `Proof` is over: who opens an account or has only a phrase knows the server by its key, and hears no `Welcome` yet.

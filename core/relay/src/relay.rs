@@ -615,6 +615,7 @@ impl<S: Store> Relay<S> {
             (Request::Hello(hello), Phase::Fresh | Phase::Recovering(_)) => {
                 self.hello(id, number, &hello, turn)
             }
+            (Request::Claim(claim), Phase::Fresh) => self.claimed(id, number, &claim, turn),
             (Request::Open(open), Phase::Fresh) => self.open(id, number, &open, turn),
             (Request::Mailbox(message), _) => self.mail(id, number, message, turn),
             (Request::Goodbye(_), _) => {

@@ -7,12 +7,12 @@ use hearth_protocol::codec::{Map, Wire};
 use hearth_protocol::control::{Action, ControlEntry};
 use hearth_protocol::envelope::Nothing;
 use hearth_protocol::error::ErrorCode;
-use hearth_protocol::hash::sha256;
+use hearth_protocol::hash::{sha256, verify};
 use hearth_protocol::id::{AccountId, DeviceId, InstanceToken, LogId, TimeMs};
 use hearth_protocol::limits::MAX_LOSING_ENTRIES;
 use hearth_protocol::message::{
-    Acked, Ahead, Applied, Complete, Hello, Refusal, Reply, Stored, VersionRange, Welcome, choose_version,
-    session_id,
+    Acked, Ahead, Applied, Claim, Complete, Hello, Refusal, Reply, Stored, VersionRange, Welcome,
+    choose_version, claim_id, session_id,
 };
 use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{Head, VersionVector, vector_digest};
@@ -44,9 +44,6 @@ impl<S: Store> Relay<S> {
                 return Ok(());
             }
         };
-        if hello.device == DeviceId([0; 32]) {
-            return self.hello_recovering(id, number, hello, version, turn);
-        }
         let cached = self.accounts.contains_key(&hello.account);
         if !self.load(&hello.account)? {
             return Err(Fault::Close(self.not_here(&hello.account)?));
@@ -315,16 +312,27 @@ impl<S: Store> Relay<S> {
         Ok((welcome, holed))
     }
 
-    /// Somebody with nothing but the phrase: the account is found by the phrase's public key.
-    fn hello_recovering(
+    /// Somebody with nothing but the phrase: the account is found by the phrase's public key. Whoever was shown a
+    /// certificate knows that key: so without its signature nothing is looked up.
+    pub(super) fn claimed(
         &mut self,
         id: SessionId,
         number: u32,
-        hello: &Hello,
-        version: u16,
+        claim: &Claim,
         turn: &mut Turn<'_>,
     ) -> Result<(), Fault> {
-        let account: Option<AccountId> = self.rows.get(&SHARED, Space::Phrases, &hello.account.0)?;
+        let version = match choose_version(&claim.versions, self.config.versions) {
+            Ok(version) => version,
+            Err(code) => {
+                self.refuse_version(id, number, code, 0, turn);
+                return Ok(());
+            }
+        };
+        let exporter = self.session(id)?.exporter;
+        if verify(&claim.phrase, &claim_id(&claim.phrase, &exporter), &claim.proof).is_err() {
+            return Err(Fault::Close(ErrorCode::BadSignature));
+        }
+        let account: Option<AccountId> = self.rows.get(&SHARED, Space::Phrases, &claim.phrase.0)?;
         let Some(account) = account else {
             return Err(Fault::Close(ErrorCode::UnknownAccount));
         };
@@ -347,12 +355,8 @@ impl<S: Store> Relay<S> {
         };
         let used_bytes = loaded.row.used_bytes;
         let session = self.session(id)?;
-        let proof = session_id(&hello.account, &hello.device, &session.exporter);
-        let before = session.account();
+        let proof = session_id(&AccountId(claim.phrase.0), &DeviceId([0; 32]), &session.exporter);
         session.phase = Phase::Recovering(account);
-        if let Some(before) = before {
-            self.present.entry(before).or_default().remove(&id);
-        }
         self.present.entry(account).or_default().insert(id);
         let welcome = Welcome {
             version,

@@ -413,12 +413,9 @@ fn saying_the_same_wins_no_time_at_the_gate() {
 
 #[test]
 fn who_has_nothing_but_the_phrase_s_key_holds_nobody_up() {
-    let (mut world, one, a, ..) = two_with(|config| config.limits.request_burst = 50);
-    let mut hello = one.hello();
-    hello.account = hearth_protocol::id::AccountId(crate::Signer::public(&key(PHRASE)).0);
-    hello.device = hearth_protocol::id::DeviceId([0; 32]);
+    let (mut world, _, a, ..) = two_with(|config| config.limits.request_burst = 50);
     let stranger = world.connect(7);
-    world.ask(stranger, Request::Hello(Box::new(hello)));
+    world.ask(stranger, recovering(PHRASE));
     let mut last = Vec::new();
     for _ in 0..1_001 {
         let range = Range { from: 1, count: 1 };

@@ -3,7 +3,7 @@
 use hearth_protocol::codec::{Map, Set};
 use hearth_protocol::control::{Action, EpochWraps, Recover, device_proof_id};
 use hearth_protocol::error::ErrorCode;
-use hearth_protocol::id::{AccountId, AgreementKey, Hash};
+use hearth_protocol::id::{AccountId, AgreementKey, DeviceId, Hash};
 use hearth_protocol::message::{Fetch, PushControl, Reply, Request};
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::vector::VersionVector;
@@ -351,16 +351,13 @@ fn the_phrase_finds_the_account_and_recovers_it() {
     world.batch(session, &batch);
     world.close(session);
 
-    let mut hello = world.device(4).hello();
-    hello.account = AccountId(key(PHRASE).public().0);
-    hello.device = hearth_protocol::id::DeviceId([0; 32]);
-    hello.log = None;
     let lost = world.connect(4);
-    let got = world.ask(lost, Request::Hello(Box::new(hello.clone())));
+    let got = world.ask(lost, recovering(PHRASE));
     let [Got::Reply(1, Reply::Welcome(welcome))] = got.as_slice() else {
         panic!("{got:?}");
     };
-    let proof = hearth_protocol::message::session_id(&hello.account, &hello.device, &EXPORTER);
+    let (phrase, nobody) = (AccountId(key(PHRASE).public().0), DeviceId([0; 32]));
+    let proof = hearth_protocol::message::session_id(&phrase, &nobody, &EXPORTER);
     hearth_protocol::hash::verify(&key(SERVER).public(), &proof, &welcome.proof).unwrap();
     assert_eq!(welcome.own, None);
     let got = world.ask(
@@ -403,7 +400,7 @@ fn the_phrase_finds_the_account_and_recovers_it() {
 
     // Nothing else is allowed with nothing but the phrase.
     let session = world.connect(4);
-    world.ask(session, Request::Hello(Box::new(hello.clone())));
+    world.ask(session, recovering(PHRASE));
     let got = world.ask(
         session,
         Request::Fetch(Fetch::ErasureIds(hearth_protocol::message::Range {
@@ -413,7 +410,7 @@ fn the_phrase_finds_the_account_and_recovers_it() {
     );
     assert_eq!(closed(&got), Some(ErrorCode::OutOfTurn));
     let session = world.connect(4);
-    world.ask(session, Request::Hello(Box::new(hello)));
+    world.ask(session, recovering(PHRASE));
     let entry = world.enrolment(4, 5);
     let got = world.ask(
         session,
@@ -424,6 +421,37 @@ fn the_phrase_finds_the_account_and_recovers_it() {
         })),
     );
     assert_eq!(closed(&got), Some(ErrorCode::OutOfTurn));
+}
+
+/// The phrase's public key stands in every certificate: whoever reads one learns nothing more by it.
+#[test]
+fn the_phrases_public_key_alone_gets_no_answer() {
+    let mut world = World::new();
+    let phrase = key(PHRASE).public();
+    let by = |seed: u8, exporter: &[u8; 32]| {
+        let proof = key(seed).sign(&hearth_protocol::message::claim_id(&phrase, exporter));
+        Request::Claim(hearth_protocol::message::Claim {
+            versions: Set::new([1]).unwrap(),
+            phrase,
+            proof,
+        })
+    };
+    for (claim, why) in [
+        (by(4, &EXPORTER), "another key's signature"),
+        (by(PHRASE, &[78; 32]), "said on another connection"),
+    ] {
+        let stranger = world.connect(4);
+        let got = world.ask(stranger, claim);
+        assert_eq!(closed(&got), Some(ErrorCode::BadSignature), "{why}");
+        let told = got.iter().any(|got| matches!(got, Got::Reply(_, Reply::Welcome(_))));
+        assert!(!told, "{why}: {got:?}");
+    }
+    let mut hello = world.device(4).hello();
+    hello.account = AccountId(phrase.0);
+    hello.device = DeviceId([0; 32]);
+    let stranger = world.connect(4);
+    let got = world.ask(stranger, Request::Hello(Box::new(hello)));
+    assert_eq!(closed(&got), Some(ErrorCode::UnknownAccount));
 }
 
 #[test]

@@ -20,8 +20,8 @@ use hearth_protocol::id::{
     ShortSalt, Signature, TimeMs, VerifyKey,
 };
 use hearth_protocol::message::{
-    Acked, Applied, Hello, OpenAccount, Priority, PushControl, PushErase, Refusal, Reply, ReplyFrame,
-    Request, RequestFrame, Welcome, session_id,
+    Acked, Applied, Claim, Hello, OpenAccount, Priority, PushControl, PushErase, Refusal, Reply, ReplyFrame,
+    Request, RequestFrame, Welcome, claim_id, session_id,
 };
 use hearth_protocol::registry::{Fixed, RegistryUpdate, Shard, Table, shard_id};
 use hearth_protocol::statement::{AnyStatement, EpochAck, LogOpen};
@@ -273,6 +273,16 @@ pub(super) fn signed_hole(device: &Device, header_hash: Hash) -> Item {
     Item::SignedHole(SignedHole {
         header_hash,
         signature: key(device.n).sign(&position_id(&device.account, &device.log, seq, &link)),
+    })
+}
+
+/// The first word of somebody who has nothing but a phrase, whose key this is.
+pub(super) fn recovering(seed: u8) -> Request {
+    let phrase = key(seed).public();
+    Request::Claim(Claim {
+        versions: hearth_protocol::codec::Set::new([1]).unwrap(),
+        phrase,
+        proof: key(seed).sign(&claim_id(&phrase, &EXPORTER)),
     })
 }
 

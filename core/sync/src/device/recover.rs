@@ -12,10 +12,10 @@ use hearth_protocol::envelope::Nothing;
 use hearth_protocol::erasure::EraseSet;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::verify;
-use hearth_protocol::id::{AccountId, DeviceId, Hash, InstanceToken, LogId, TimeMs, VerifyKey};
+use hearth_protocol::id::{AccountId, DeviceId, Hash, LogId, TimeMs, VerifyKey};
 use hearth_protocol::limits::{MAX_CONTROL_ENTRIES, MAX_STATEMENTS};
 use hearth_protocol::message::{
-    Fetch, Hello, PushControl, Range, Reply, ReplyFrame, Request, RequestFrame, Welcome, session_id,
+    Claim, Fetch, PushControl, Range, Reply, ReplyFrame, Request, RequestFrame, Welcome, claim_id, session_id,
 };
 use hearth_protocol::vector::VersionVector;
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
@@ -98,20 +98,14 @@ impl Recovery {
             vector: None,
             entry: None,
         };
-        let hello = Hello {
+        let signing = recovery.phrase.signing()?;
+        let phrase = signing.public();
+        let claim = Claim {
             versions: Set::new(SUPPORTED_VERSIONS.iter().copied())?,
-            account: AccountId(recovery.phrase.public()?.signing.0),
-            device: DeviceId([0; 32]),
-            instance: InstanceToken([0; 16]),
-            log: None,
-            vector: Hash::ZERO,
-            control: Hash::ZERO,
-            control_number: 0,
-            erased_cursor: 0,
-            erased_root: Hash::ZERO,
-            table: Hash::ZERO,
+            phrase,
+            proof: signing.sign(&claim_id(&phrase, &exporter)),
         };
-        let first = recovery.ask(Request::Hello(Box::new(hello)));
+        let first = recovery.ask(Request::Claim(claim));
         Ok((recovery, vec![first]))
     }
 
