@@ -423,6 +423,25 @@ fn the_phrase_finds_the_account_and_recovers_it() {
     assert_eq!(closed(&got), Some(ErrorCode::OutOfTurn));
 }
 
+/// At a peer tables may leave numbers out, but not so many that none are left.
+#[test]
+fn a_table_does_not_use_up_the_numbers() {
+    let mut world = World::new();
+    let account = world.account;
+    let store = crate::testing::Faulty::new(world.relay.store().inner.clone());
+    world.relay = crate::Relay::new(store, crate::Config::peer(Box::new(key(SERVER)))).unwrap();
+    let mut one = world.device(1);
+    let session = world.online(&mut one);
+    let previous = Hash([9; 32]);
+    for (number, taken) in [(u64::MAX, false), (1 << 21, false), (1 << 10, true)] {
+        let update = table(&account, 1, 1, number, previous, &[], vec![shard(9, 1)]);
+        let got = world.accept(session, Request::Registry(Box::new(update)));
+        assert_eq!(got.is_ok(), taken, "{number}: {got:?}");
+    }
+    let next = table(&account, 1, 1, (1 << 10) + 1, table_id(&world), &[], vec![]);
+    world.accept(session, Request::Registry(Box::new(next))).unwrap();
+}
+
 /// The phrase's public key stands in every certificate: whoever reads one learns nothing more by it.
 #[test]
 fn the_phrases_public_key_alone_gets_no_answer() {
@@ -443,7 +462,9 @@ fn the_phrases_public_key_alone_gets_no_answer() {
         let stranger = world.connect(4);
         let got = world.ask(stranger, claim);
         assert_eq!(closed(&got), Some(ErrorCode::BadSignature), "{why}");
-        let told = got.iter().any(|got| matches!(got, Got::Reply(_, Reply::Welcome(_))));
+        let told = got
+            .iter()
+            .any(|got| matches!(got, Got::Reply(_, Reply::Welcome(_))));
         assert!(!told, "{why}: {got:?}");
     }
     let mut hello = world.device(4).hello();
