@@ -473,6 +473,27 @@ fn clocks_that_jump_by_years_stop_nothing() {
 }
 
 #[test]
+fn keys_end_soon_though_the_clock_was_years_ahead_at_the_erasure() {
+    let mut world = devices(85, 1);
+    let (handle, gone) = (world.handle(), world.handle());
+    world.edit(0, handle, b"to stay");
+    world.edit(0, gone, b"to go");
+    world.settle(5_000);
+    world.nodes[0].skew = 10 * 365 * DAY_MS as i64;
+    world.hang_up(0);
+    world.erase(0, gone);
+    world.settle(5_000);
+    world.nodes[0].skew = 0;
+    world.hang_up(0);
+    world.pass(2 * DAY_MS);
+    all_is_well(&mut world);
+    let status = world.device(0).status(world.now);
+    assert_eq!((status.epoch, status.erasures[0].complete), (2, true));
+    world.assert_gone(&gone);
+    world.assert_honest();
+}
+
+#[test]
 fn a_servers_clock_that_jumps_stops_nothing() {
     let mut world = devices(9, 2);
     let handle = world.handle();

@@ -4,7 +4,7 @@ use hearth_protocol::codec::{List, Map};
 use hearth_protocol::control::{Action, ControlEntry, Epoch, EpochWraps, wraps_hash};
 use hearth_protocol::hash::Statement;
 use hearth_protocol::id::{AgreementKey, DeviceId, Hash};
-use hearth_protocol::limits::MAX_EPOCH_ERASURES;
+use hearth_protocol::limits::{EPOCH_BATCH_MS, MAX_EPOCH_ERASURES};
 use hearth_protocol::message::{Fetch, Request};
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::statement::{AnyStatement, EpochAck, Grant};
@@ -64,7 +64,8 @@ impl Turn<'_> {
         if at == 0 || self.d.account.epoch().is_none() {
             return false;
         }
-        if at > self.now {
+        // One that is further ahead than any wait was made by a clock that was ahead.
+        if at > self.now && at - self.now <= EPOCH_BATCH_MS {
             self.wake_at(at);
             return false;
         }
@@ -127,7 +128,7 @@ impl Turn<'_> {
         if self.epoch_is_known_outside() {
             self.rotate_by(at + 2_000);
         } else if !self.d.erased.to_end().is_empty() {
-            self.rotate_by(at + hearth_protocol::limits::EPOCH_BATCH_MS);
+            self.rotate_by(at + EPOCH_BATCH_MS);
         }
         match self.d.keys.proposed.take() {
             Some(key) if key.number == epoch.number && key.commitment(&account) == epoch.commitment => {

@@ -276,7 +276,7 @@ impl Turn<'_> {
         let (number, previous) = self
             .d
             .table_known
-            .map_or((1, Hash::ZERO), |(number, id)| (number + 1, id));
+            .map_or((1, Hash::ZERO), |(number, id)| (number.saturating_add(1), id));
         let keys: Box<ShardKeys> = keys.try_into().map_err(|_| DeviceError::Missing(space::TABLE))?;
         let (salt, sealed) = seal_shard_keys(&account, epoch, number, &previous, &keys, self.random)?;
         let applied = self.d.logs.iter().map(|(log, state)| (*log, state.applied.seq));
@@ -551,7 +551,8 @@ impl Turn<'_> {
             return Ok(());
         }
         let due = since.saturating_add(FOLD_AFTER_MS);
-        if since > 1 && self.now < due {
+        // A time to come was written by a clock that was ahead.
+        if since > 1 && since <= self.now && self.now < due {
             self.wake_at(due);
             return Ok(());
         }
