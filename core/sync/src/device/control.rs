@@ -270,7 +270,7 @@ impl Turn<'_> {
             }
         }
         if let (Some(last), true) = (part.entries.last(), part.more) {
-            self.ask_more_of_fork(last.statement.number + 1);
+            self.ask_more_of_fork(last.statement.number.saturating_add(1));
         }
         if let Some(wraps) = &part.wraps {
             self.take_wraps(wraps);

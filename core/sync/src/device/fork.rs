@@ -80,7 +80,7 @@ impl Turn<'_> {
             return;
         };
         match session.branch.last() {
-            Some(last) if entry.statement.number != last.statement.number + 1 => {}
+            Some(last) if Some(entry.statement.number) != last.statement.number.checked_add(1) => {}
             Some(_) => session.branch.push(entry.clone()),
             None if before == Some(entry.statement.previous) => session.branch.push(entry.clone()),
             None => self.fork_found(),
@@ -105,7 +105,7 @@ impl Turn<'_> {
         };
         if last.statement.number < number {
             if !self.is_asked(|asked| matches!(asked, Asked::FetchControl)) {
-                self.ask_fork(last.statement.number + 1);
+                self.ask_fork(last.statement.number.saturating_add(1));
             }
             return Ok(());
         }

@@ -30,6 +30,9 @@ use crate::secret::Random;
 /// A control log of more entries is refused: no certificate could carry it either.
 const MAX_ENTRIES: usize = 65_536;
 
+/// More erasures than a server keeps of an account are no account's.
+const MAX_ERASURES: usize = 1 << 20;
+
 /// What was found by the phrase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -160,8 +163,12 @@ impl Recovery {
                     let numbers = self.erasures.entry(erase.statement.log).or_default();
                     numbers.insert(erase.statement.number);
                 }
+                let read: usize = self.erasures.values().map(BTreeSet::len).sum();
+                if part.more && part.erasures.is_empty() || read > MAX_ERASURES {
+                    return Ok(vec![Step::FalseServer]);
+                }
                 if part.more {
-                    return Ok(vec![self.ask_erasures(part.cursor + 1)]);
+                    return Ok(vec![self.ask_erasures(part.cursor.saturating_add(1))]);
                 }
                 self.erasures_read = true;
                 Ok(vec![self.ask(Request::Vector(VersionVector::default()))])

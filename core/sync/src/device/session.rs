@@ -471,7 +471,7 @@ impl Turn<'_> {
             }
             // Nothing of the data is believed before the control log is settled and the gate is open.
             (asked, Reply::Erasures(part)) if self.stage() >= Some(Stage::Gate) => {
-                let next = part.more.then_some(part.cursor + 1);
+                let next = part.more.then_some(part.cursor.saturating_add(1));
                 self.erasures(&part)?;
                 // What is pushed goes on by itself; what was asked for doesn't.
                 if let (Some(Asked::FetchErasures), Some(from)) = (asked, next) {

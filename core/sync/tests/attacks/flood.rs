@@ -177,34 +177,36 @@ fn claimed_vectors_are_asked_for_once_and_then_suspected() {
 
 #[test]
 fn erasures_that_never_end_are_asked_for_one_answer_at_a_time() {
-    let (mut world, handle) = pair(5);
-    world.offline(1);
-    world.erase(0, handle);
-    world.settle(5_000);
-    world.down = replies_to(1, |frame| match frame.reply {
-        Reply::Erasures(part) => vec![hearth_protocol::message::ReplyFrame {
-            to: frame.to,
-            reply: Reply::Erasures(ErasePart {
-                cursor: part.cursor,
-                erasures: Vec::new().try_into().unwrap(),
-                more: true,
-            }),
-        }],
-        _ => vec![frame],
-    });
-    let sent = requests(&mut world, 1);
-    world.online(1);
-    world.run(600);
-    let asked = sent
-        .borrow()
-        .iter()
-        .filter(|request| matches!(request, Request::Fetch(_)))
-        .count();
-    assert!(asked < 200, "asked {asked} times");
-    assert!(disk_bytes(&world, 1) < 200_000);
-    all_is_well(&mut world);
-    world.assert_gone(&handle);
-    world.assert_honest();
+    for cursor in [None, Some(u64::MAX)] {
+        let (mut world, handle) = pair(5);
+        world.offline(1);
+        world.erase(0, handle);
+        world.settle(5_000);
+        world.down = replies_to(1, move |frame| match frame.reply {
+            Reply::Erasures(part) => vec![hearth_protocol::message::ReplyFrame {
+                to: frame.to,
+                reply: Reply::Erasures(ErasePart {
+                    cursor: cursor.unwrap_or(part.cursor),
+                    erasures: Vec::new().try_into().unwrap(),
+                    more: true,
+                }),
+            }],
+            _ => vec![frame],
+        });
+        let sent = requests(&mut world, 1);
+        world.online(1);
+        world.run(600);
+        let asked = sent
+            .borrow()
+            .iter()
+            .filter(|request| matches!(request, Request::Fetch(_)))
+            .count();
+        assert!(asked < 200, "asked {asked} times");
+        assert!(disk_bytes(&world, 1) < 200_000);
+        all_is_well(&mut world);
+        world.assert_gone(&handle);
+        world.assert_honest();
+    }
 }
 
 #[test]
