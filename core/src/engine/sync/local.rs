@@ -111,17 +111,28 @@ struct Door {
     own: [u8; 32],
     /// This device's machine is at its relay and has brought it what it has.
     ready: AtomicBool,
-    /// Every device that the account ever had, by transport key. One that was shut out is told so by the relay.
-    known: Mutex<BTreeMap<[u8; 32], DeviceId>>,
+    /// Every device that the account ever had, by transport key.
+    known: Mutex<BTreeMap<[u8; 32], Known>>,
     inside: Mutex<BTreeMap<DeviceId, usize>>,
     knocked: Mutex<BTreeMap<DeviceId, Instant>>,
 }
+
+/// A device of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Member(DeviceId),
+    ShutOut,
+}
+
+/// How long one that was shut out may stay: enough to be told so by the relay.
+const SHUT_OUT: Duration = Duration::from_secs(10);
 
 /// What becomes of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Own,
     Device(DeviceId),
+    ShutOut,
     Refuse(ErrorCode),
 }
 
@@ -130,12 +141,16 @@ impl Door {
         if key == self.own {
             return Verdict::Own;
         }
-        let Some(device) = lock(&self.known).get(&key).copied() else {
+        let Some(known) = lock(&self.known).get(&key).copied() else {
             return Verdict::Refuse(ErrorCode::WrongTransportKey);
         };
-        if self.ready.load(Ordering::Relaxed) {
-            return Verdict::Device(device);
-        }
+        let ready = self.ready.load(Ordering::Relaxed);
+        let device = match known {
+            Known::Member(device) if ready => return Verdict::Device(device),
+            Known::ShutOut if ready => return Verdict::ShutOut,
+            Known::ShutOut => return Verdict::Refuse(ErrorCode::Busy),
+            Known::Member(device) => device,
+        };
         lock(&self.knocked).insert(device, Instant::now());
         Verdict::Refuse(ErrorCode::Busy)
     }
@@ -153,6 +168,15 @@ impl Door {
                     if *count == 0 {
                         inside.remove(&device);
                     }
+                }
+            }
+            // It isn't counted: nobody waits for it, and it isn't shown as met.
+            Verdict::ShutOut => {
+                let sender = connection.sender.clone();
+                let mut served = std::pin::pin!(host.serve(connection));
+                if tokio::time::timeout(SHUT_OUT, &mut served).await.is_err() {
+                    sender.close(Some(ErrorCode::UnknownDevice));
+                    served.await;
                 }
             }
             Verdict::Refuse(code) => connection.sender.close(Some(code)),
@@ -235,7 +259,15 @@ impl Local {
     pub(super) fn look(&mut self, device: &Device, now_ms: u64, ready: bool) {
         self.discovery.announce(device.announcement(now_ms), self.port);
         let known = device.account().devices().iter();
-        *lock(&self.door.known) = known.map(|(id, member)| (member.keys.transport.0, *id)).collect();
+        *lock(&self.door.known) = known
+            .map(|(id, member)| {
+                let known = match member.revoked {
+                    None => Known::Member(*id),
+                    Some(_) => Known::ShutOut,
+                };
+                (member.keys.transport.0, known)
+            })
+            .collect();
         self.door.ready.store(ready, Ordering::Relaxed);
         let now = Instant::now();
         lock(&self.door.knocked).retain(|_, at| *at + KNOCKED > now);

@@ -45,7 +45,7 @@ fn strangers_are_refused_and_members_wait_until_this_device_serves() {
     let door = Door {
         own: [1; 32],
         ready: AtomicBool::new(false),
-        known: Mutex::new([([2; 32], device(2))].into()),
+        known: Mutex::new([([2; 32], Known::Member(device(2))), ([4; 32], Known::ShutOut)].into()),
         inside: Mutex::default(),
         knocked: Mutex::default(),
     };
@@ -54,14 +54,16 @@ fn strangers_are_refused_and_members_wait_until_this_device_serves() {
     assert_eq!(door.judge([2; 32]), Verdict::Refuse(ErrorCode::Busy));
     assert!(lock(&door.knocked).contains_key(&device(2)));
     assert_eq!(door.judge([3; 32]), stranger);
+    assert_eq!(door.judge([4; 32]), Verdict::Refuse(ErrorCode::Busy));
     assert_eq!(
         lock(&door.knocked).len(),
         1,
-        "a stranger's knocking counts for nothing"
+        "the knocking of a stranger, or of one that was shut out, counts for nothing"
     );
     door.ready.store(true, Ordering::Relaxed);
     assert_eq!(door.judge([2; 32]), Verdict::Device(device(2)));
     assert_eq!(door.judge([3; 32]), stranger);
+    assert_eq!(door.judge([4; 32]), Verdict::ShutOut);
 }
 
 #[test]
