@@ -438,6 +438,8 @@ pub struct Device {
     outbox: BTreeMap<u64, (Handle, usize)>,
     /// Snapshots that are asked for, with the earliest time to ask.
     needed: BTreeMap<Handle, u64>,
+    /// What the other side took as holes without a reason that is known here: how often in a row, and when the last time.
+    turned_away: BTreeMap<Handle, (u32, u64)>,
     /// The table that was read whole.
     table: Hash,
     /// Its epoch.

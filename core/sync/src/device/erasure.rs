@@ -358,6 +358,7 @@ impl Turn<'_> {
         self.disk.delete(space::DOCUMENT, &handle.0);
         self.disk.delete(space::NEED, &handle.0);
         self.d.needed.remove(handle);
+        self.d.turned_away.remove(handle);
         let waiting: Vec<u64> = self
             .d
             .outbox

@@ -137,6 +137,23 @@ impl Turn<'_> {
         self.disk.put(space::NEED, &handle.0, &at);
     }
 
+    /// How long a document waits that the other side took as a hole: it may be late with the reason, or have none. Nothing
+    /// at first, then a second, and twice as long each time.
+    fn wait_if_turned_away(&mut self, handle: &Handle) -> u64 {
+        let now = self.now;
+        self.d
+            .turned_away
+            .retain(|_, (_, last)| now.saturating_sub(*last) <= 2 * QUOTA_WAIT_MS);
+        let (times, last) = self.d.turned_away.entry(*handle).or_default();
+        let wait = match *times {
+            0 => 0,
+            times => (1_000 << (times - 1).min(12)).min(QUOTA_WAIT_MS),
+        };
+        *times += 1;
+        *last = now;
+        wait
+    }
+
     /// The server says how much it has of the account: what it had no room for is tried again if there is some.
     pub(super) fn try_room(&mut self, used_bytes: u64, quota_bytes: u64) {
         if quota_bytes != 0 && used_bytes >= quota_bytes {
@@ -147,7 +164,7 @@ impl Turn<'_> {
             .d
             .needed
             .iter()
-            .filter(|(_, at)| **at > now)
+            .filter(|(handle, at)| **at > now && !self.d.turned_away.contains_key(handle))
             .map(|(handle, _)| *handle)
             .collect();
         for handle in waiting {
@@ -757,10 +774,15 @@ impl Turn<'_> {
                 ErrorCode::HandleErased => continue,
                 ErrorCode::QuotaReached => {
                     self.notice(Notice::QuotaReached);
+                    self.d.turned_away.remove(&handle);
                     self.need(&handle, self.now + QUOTA_WAIT_MS);
                     self.wake_at(self.now + QUOTA_WAIT_MS);
                 }
-                _ => self.need(&handle, self.now),
+                _ => {
+                    let at = self.now + self.wait_if_turned_away(&handle);
+                    self.need(&handle, at);
+                    self.wake_at(at);
+                }
             }
             if !self.is_erased(&handle)? {
                 self.notice(Notice::WrittenAgain(handle));

@@ -165,7 +165,8 @@ impl Device {
 
     /// Whether something waits for space at the server, or is about to be tried again.
     pub fn waits_for_room(&self, now_ms: u64) -> bool {
-        self.needed.values().any(|at| *at > now_ms)
+        let mut later = self.needed.iter().filter(|(_, at)| **at > now_ms);
+        later.any(|(handle, _)| !self.turned_away.contains_key(handle))
     }
 
     fn waits(&self, unsealed: bool, unconfirmed: bool, now_ms: u64) -> Vec<Waits> {

@@ -264,6 +264,7 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         granted: BTreeMap::new(),
         outbox: BTreeMap::new(),
         needed: BTreeMap::new(),
+        turned_away: BTreeMap::new(),
         table: Hash::ZERO,
         table_epoch: 0,
         table_known: None,

@@ -6,7 +6,7 @@ use hearth_protocol::envelope::{Batch, HeaderVersion, Item, Run};
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{Hash, Link, LogId};
 use hearth_protocol::limits::{MAX_BATCH_ITEMS, MAX_MESSAGE_BYTES};
-use hearth_protocol::message::{Complete, ErasePart, Reply, Request, Stored};
+use hearth_protocol::message::{Complete, ErasePart, Holed, Reply, Request, Stored};
 use hearth_protocol::statement::{AnyStatement, LogOpen};
 use hearth_protocol::vector::{Head, VersionVector};
 use hearth_sync::device::{Input, MAX_HELD_BYTES, Notice, Suspicion};
@@ -256,6 +256,35 @@ fn a_false_stored_asks_before_anything_more_is_written() {
     all_is_well(&mut world);
     assert!(has(&world, 1, &handle, b"waits for the answer"));
     world.assert_nobody_accused();
+}
+
+#[test]
+fn what_is_taken_as_holes_without_end_is_written_again_ever_more_seldom() {
+    for code in [ErrorCode::GenerationStale, ErrorCode::EpochStale] {
+        let (mut world, handle) = pair(9);
+        let before = stored(&world, 0, &log_of(&world, 0));
+        world.down = replies_to(0, move |mut frame| {
+            if let Reply::Stored(stored) = &mut frame.reply {
+                let holed = Holed {
+                    seq: stored.seq,
+                    code,
+                };
+                stored.holed = vec![holed].try_into().unwrap();
+            }
+            vec![frame]
+        });
+        world.edit(0, handle, b"never taken");
+        world.settle(600_000);
+        let log = log_of(&world, 0);
+        let written = stored(&world, 0, &log) - before;
+        assert!((3..16).contains(&written), "{written} in ten minutes");
+        let asks = |world: &World| world.device(0).waits_for_room(world.now);
+        assert!(!asks(&world), "it isn't room that is missing");
+        all_is_well(&mut world);
+        world.settle(3_600_000);
+        assert!(has(&world, 1, &handle, b"never taken"));
+        world.assert_honest();
+    }
 }
 
 #[test]
