@@ -12,6 +12,7 @@
 //! journal. What came too early is held up to [`MAX_HELD_BYTES`]; beyond that it is dropped and asked for again. At most
 //! [`MAX_UNCONFIRMED_BYTES`] are sent before the server has confirmed them.
 
+mod answer;
 mod aside;
 mod certificate;
 mod control;
@@ -460,6 +461,8 @@ pub struct Device {
     aside: bool,
     /// and something has come since they were last tried.
     aside_stale: bool,
+    /// The next connection to the server asks first whether it is one: it was refused by somebody who hadn't shown it.
+    asks_first: bool,
     /// Nothing was done since the load.
     fresh: bool,
     /// The server's operator has removed the account from it.

@@ -103,6 +103,8 @@ impl Turn<'_> {
             Action::Epoch(_) => self.epoch_changed(),
             Action::ServerChange(change) => {
                 self.notice(Notice::Moved(change.server.clone()));
+                // It may not have the account yet.
+                self.d.asks_first = change.server.is_some();
                 let there = change.server.as_ref().map(|server| server.key);
                 let elsewhere = self.d.session.as_ref().is_some_and(|session| {
                     session.peer == Peer::Server && session.key.is_some() && session.key != there

@@ -66,11 +66,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub(super) fn gate_opened(&mut self, _cursor: u64, _root: Hash) -> Result<(), DeviceError> {
-        self.open_gate()
-    }
-
-    fn open_gate(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn open_gate(&mut self) -> Result<(), DeviceError> {
         if let Some(session) = self.session()
             && session.stage == Stage::Gate
         {

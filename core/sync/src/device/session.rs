@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hearth_protocol::codec::{Set, Wire};
 use hearth_protocol::control::ControlEntry;
+use hearth_protocol::envelope::Nothing;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
-use hearth_protocol::id::{DeviceId, Handle, Hash, InstanceToken, LogId, VerifyKey};
+use hearth_protocol::id::{DeviceId, Handle, Hash, InstanceToken, LogId, Signature, VerifyKey};
 use hearth_protocol::message::{
-    Ahead, Applied, Fetch, Hello, OpenAccount, Refusal, Reply, ReplyFrame, Request, RequestFrame, Stored,
-    Welcome, session_id,
+    Ahead, Applied, Fetch, Hello, OpenAccount, Reply, ReplyFrame, Request, RequestFrame, Stored, Welcome,
+    server_id, session_id,
 };
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::statement::{AnyStatement, LogOpen};
 use hearth_protocol::vector::{VersionVector, vector_digest};
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
-use super::outbox::QUOTA_WAIT_MS;
 use super::record::{Server, space};
 use super::statement::SAY_AGAIN_MS;
 use super::turn::{ONLY, Turn};
@@ -31,6 +31,8 @@ const MOST_AFRESH: u64 = 16;
 /// How far a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
+    /// Whoever answers is asked for the server's key.
+    Proving,
     /// The account is being opened.
     Opening,
     /// `Hello` is out.
@@ -49,10 +51,7 @@ pub(super) enum Asked {
     Open,
     Hello,
     Vector,
-    Applied {
-        cursor: u64,
-        root: Hash,
-    },
+    Applied,
     Ack,
     /// An entry made here, by the number of its intent; 0: made without one.
     Issue {
@@ -83,6 +82,8 @@ pub(super) struct Session {
     pub(super) exporter: [u8; 32],
     /// The key that proves the other side; none while only the control log will say it.
     pub(super) key: Option<VerifyKey>,
+    /// Whoever answers has shown that it has the server's key, by TLS or asked for it: its refusals are believed.
+    pub(super) proven: bool,
     pub(super) next: u32,
     pub(super) asked: BTreeMap<u32, Asked>,
     pub(super) stage: Stage,
@@ -192,7 +193,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Whether a log's opening is on its way.
-    fn is_reopening(&self, open: &Signed<LogOpen>) -> bool {
+    pub(super) fn is_reopening(&self, open: &Signed<LogOpen>) -> bool {
         self.asked.values().any(|asked| {
             matches!(asked, Asked::Statement(0, statement)
                 if matches!(&**statement, AnyStatement::LogOpen(other) if other == open))
@@ -217,6 +218,13 @@ impl Turn<'_> {
             .is_some_and(|session| session.peer == Peer::Server || self.d.account.server().is_none())
     }
 
+    pub(super) fn at_server(&self) -> bool {
+        self.d
+            .session
+            .as_ref()
+            .is_some_and(|session| session.peer == Peer::Server)
+    }
+
     pub(super) fn connected(&mut self, exporter: [u8; 32], peer: Peer) -> Result<(), DeviceError> {
         let key = match peer {
             Peer::Server => self.d.account.server().map(|server| server.key),
@@ -232,6 +240,7 @@ impl Turn<'_> {
             peer,
             exporter,
             key: if joining { None } else { key },
+            proven: matches!(peer, Peer::Device(_)),
             next: 1,
             asked: BTreeMap::new(),
             stage: Stage::Greeting,
@@ -297,12 +306,42 @@ impl Turn<'_> {
         if self.d.state.revoked {
             self.notice(Notice::Revoked);
             self.end(None);
-        } else if !self.d.state.opened && peer == Peer::Server {
-            self.open_account()?;
+        } else if peer == Peer::Server && !joining && (!self.d.state.opened || self.d.asks_first) {
+            self.ask_who_it_is();
         } else {
             self.hello()?;
         }
         Ok(())
+    }
+
+    /// Before the account goes to somebody, and before a refusal that has consequences is believed.
+    fn ask_who_it_is(&mut self) {
+        if let Some(session) = self.session() {
+            session.stage = Stage::Proving;
+        }
+        let request = Request::Prove(Nothing {});
+        self.sends
+            .push(super::Output::Send(RequestFrame { id: 0, request }.encode()));
+    }
+
+    /// The answer: the account's server goes on, anybody else gets nothing.
+    fn it_is(&mut self, proof: &Signature) -> Result<(), DeviceError> {
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        let id = server_id(&session.exporter);
+        session.proven = session.key.is_some_and(|key| verify(&key, &id, proof).is_ok());
+        if !session.proven {
+            self.notice(Notice::FalseServer);
+            self.end(None);
+            return Ok(());
+        }
+        self.d.asks_first = false;
+        if self.d.state.opened {
+            self.hello()
+        } else {
+            self.open_account()
+        }
     }
 
     fn open_account(&mut self) -> Result<(), DeviceError> {
@@ -356,7 +395,7 @@ impl Turn<'_> {
         Ok(self.server_record()?.cursor)
     }
 
-    fn hello(&mut self) -> Result<(), DeviceError> {
+    pub(super) fn hello(&mut self) -> Result<(), DeviceError> {
         let record = self.server_record()?;
         let account = self.account();
         let hello = Hello {
@@ -408,18 +447,17 @@ impl Turn<'_> {
             self.end(Some(ErrorCode::Malformed));
             return Ok(());
         };
-        let asked = match self.session().and_then(|session| session.asked.get(&to).cloned()) {
+        let asked = match self.session().and_then(|session| session.asked.remove(&to)) {
             Some(asked) => Some(asked),
             None if to == 0 => None,
             // An answer to nothing that was asked, or a second one.
             None => return Ok(()),
         };
         // An erasure's receipt comes before its acknowledgements.
-        let first_of_two = matches!((&asked, &reply), (Some(Asked::FetchErasure), Reply::Receipt(_)));
-        if let Some(session) = self.session()
-            && !first_of_two
+        if let (Some(Asked::FetchErasure), Reply::Receipt(_)) = (&asked, &reply)
+            && let Some(session) = self.session()
         {
-            session.asked.remove(&to);
+            session.asked.insert(to, Asked::FetchErasure);
         }
         if self.stage() < Some(Stage::Control)
             && !matches!(
@@ -428,7 +466,7 @@ impl Turn<'_> {
                     | (Some(Asked::Open), Reply::Accepted(_))
                     | (_, Reply::Refused(_))
                     // Whoever was shut out is turned away with the entries that say so: they carry their own proof.
-                    | (None, Reply::Control(_))
+                    | (None, Reply::Control(_) | Reply::Proof(_))
             )
         {
             // Nothing is listened to before the proof.
@@ -444,6 +482,7 @@ impl Turn<'_> {
                 self.hello()
             }
             (Some(Asked::Hello), Reply::Welcome(welcome)) => self.welcome(*welcome),
+            (None, Reply::Proof(proof)) if self.stage() == Some(Stage::Proving) => self.it_is(&proof),
             (Some(asked), Reply::Accepted(_)) => self.accepted(asked),
             (asked, Reply::Refused(refusal)) => self.refused(asked, &refusal),
             (_, Reply::Control(part)) => self.control_part(&part),
@@ -620,185 +659,6 @@ impl Turn<'_> {
         }))
     }
 
-    fn accepted(&mut self, asked: Asked) -> Result<(), DeviceError> {
-        match asked {
-            Asked::Applied { cursor, root } => self.gate_opened(cursor, root),
-            Asked::Issue {
-                entry,
-                intent,
-                registry,
-            } => self.issued(&entry, intent, registry.as_deref()),
-            Asked::Erase(id) => self.erase_sent(&id),
-            Asked::Branch => {
-                self.branch_taken();
-                Ok(())
-            }
-            Asked::Registry(update) => {
-                if let Some(session) = self.session() {
-                    session.issuing = false;
-                }
-                self.adopt_update(&update)
-            }
-            Asked::Statement(number, statement) => {
-                self.said(number, &statement);
-                Ok(())
-            }
-            Asked::FetchShards => {
-                if let Some(session) = self.session() {
-                    session.shards_asked = 0;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn refused(&mut self, asked: Option<Asked>, refusal: &Refusal) -> Result<(), DeviceError> {
-        let code = refusal.code;
-        let retry = self.now.saturating_add(refusal.retry_after_ms.max(1_000));
-        let waits = matches!(
-            code,
-            ErrorCode::RateLimited | ErrorCode::Busy | ErrorCode::StorageFailed
-        );
-        let a_batch = asked.is_none();
-        match asked {
-            Some(Asked::Open) if code == ErrorCode::AccountExists => {
-                self.d.state.opened = true;
-                return self.hello();
-            }
-            Some(Asked::Hello) if code == ErrorCode::UnknownAccount && self.d.state.expected.is_none() => {
-                // A server that lost the account, or a new one: the next connection brings it.
-                self.d.state.opened = false;
-            }
-            // Removed, not lost: it is brought again only when the person says so.
-            Some(Asked::Hello) if code == ErrorCode::Purged => self.d.removed = true,
-            Some(Asked::Hello) if code == ErrorCode::StaleInstance => {
-                self.d.state.doubtful = true;
-                self.notice(Notice::RestoredOrCopied);
-            }
-            Some(Asked::Issue { entry, intent, .. }) => {
-                return self.issue_refused(&entry, intent, code, retry);
-            }
-            // Its branch has grown meanwhile: the next connection compares again.
-            Some(Asked::Branch) => self.end(None),
-            Some(Asked::Registry(_)) => {
-                let full = code == ErrorCode::QuotaReached;
-                let retry = if full { self.now + QUOTA_WAIT_MS } else { retry };
-                if full {
-                    self.notice(Notice::QuotaReached);
-                }
-                if let Some(session) = self.session() {
-                    session.issuing = false;
-                    session.fold_after = retry;
-                    session.table_wanted |= code == ErrorCode::RegistryConflict;
-                }
-                self.wake_at(retry);
-                return Ok(());
-            }
-            Some(Asked::FetchShards) if waits => {
-                if let Some(session) = self.session() {
-                    session.shards_asked = 0;
-                    session.table_wanted = true;
-                    session.registry_after = retry;
-                }
-                self.wake_at(retry);
-                return Ok(());
-            }
-            // They went with a branch, or with a restore: somebody grants the key.
-            Some(Asked::FetchWraps) if code == ErrorCode::NotFound => return Ok(()),
-            Some(Asked::Applied { .. }) if code == ErrorCode::GateClosed => {
-                self.compare_erasures();
-                return Ok(());
-            }
-            Some(Asked::Statement(number, statement)) => {
-                if let Some(session) = self.session() {
-                    session.saying.remove(&number);
-                }
-                if let AnyStatement::EraseAck(ack) = &*statement
-                    && code == ErrorCode::NotFound
-                    && self.erasure_unknown_there(number, &ack.statement.erase)
-                {
-                    return Ok(());
-                }
-                if let Some(session) = self.session() {
-                    session.refused.insert(number);
-                }
-                if !waits {
-                    self.unsayable(number)?;
-                    self.say_later();
-                    return Ok(());
-                }
-            }
-            Some(Asked::Erase(id)) => {
-                if let Some(session) = self.session() {
-                    session.saying.remove(&u64::MAX);
-                }
-                let mut log = None;
-                if let Some(known) = self.d.erased.get_mut(&id) {
-                    known.asked = false;
-                    log = Some(known.log);
-                }
-                // A log without items isn't in any vector: a server that lost its opening is told by this alone.
-                if let (ErrorCode::WrongLog, Some(log)) = (code, log)
-                    && let Some(open) = self.d.logs.get(&log).map(|state| state.open.clone())
-                    && let Some(session) = self.session()
-                {
-                    if session.reopened.insert(log) {
-                        self.ask_statement(0, AnyStatement::LogOpen(open));
-                        return Ok(());
-                    }
-                    if session.is_reopening(&open) {
-                        // Sent before the opening was.
-                        return Ok(());
-                    }
-                    if open.statement.device == self.d.me {
-                        return self.order_anew(&id);
-                    }
-                }
-                if let Some(session) = self.session() {
-                    session.erase_after = retry;
-                }
-                self.wake_at(retry);
-            }
-            _ => {}
-        }
-        if code == ErrorCode::RevokedDevice
-            && self
-                .d
-                .session
-                .as_ref()
-                .is_some_and(|session| !session.branch.is_empty())
-        {
-            return self.shut_out_elsewhere();
-        }
-        if code == ErrorCode::RevokedDevice {
-            // Believed only when the entry was seen: a server could else make a device give up.
-            self.ask_control();
-        }
-        if a_batch && (waits || code == ErrorCode::QuotaReached) {
-            // A batch that was turned away: it goes again.
-            if let Some(session) = self.session() {
-                session.resend_at = retry;
-            }
-        }
-        if code == ErrorCode::WrongLink || code == ErrorCode::WrongLog || code == ErrorCode::GateClosed {
-            self.resend_soon();
-            return Ok(());
-        }
-        if let Some(session) = self.session() {
-            session.issue_after = session.issue_after.max(retry);
-        }
-        self.notice(Notice::Refused {
-            code,
-            retry_after_ms: refusal.retry_after_ms,
-        });
-        if code == ErrorCode::QuotaReached {
-            self.notice(Notice::QuotaReached);
-        }
-        self.wake_at(retry);
-        Ok(())
-    }
-
     pub(super) fn ask_erasures(&mut self, from: u64) {
         let range = hearth_protocol::message::Range {
             from,
@@ -832,7 +692,7 @@ impl Turn<'_> {
                 erased_cursor: cursor,
                 erased_root: root,
             }),
-            Asked::Applied { cursor, root },
+            Asked::Applied,
         );
     }
 

@@ -116,7 +116,7 @@ impl Device {
         match &self.session {
             None => Link::Offline,
             Some(session) => match session.stage {
-                Stage::Opening | Stage::Greeting | Stage::Control => Link::Greeting,
+                Stage::Proving | Stage::Opening | Stage::Greeting | Stage::Control => Link::Greeting,
                 Stage::Gate => Link::Gate,
                 Stage::Open if session.complete => Link::Live,
                 Stage::Open => Link::Catching,

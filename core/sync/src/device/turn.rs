@@ -273,6 +273,7 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         peers: BTreeMap::new(),
         asked_needs: BTreeSet::new(),
         keys_stale: false,
+        asks_first: false,
         aside: false,
         aside_stale: false,
         fresh: true,

@@ -7,7 +7,7 @@ use hearth_protocol::control::{
 use hearth_protocol::envelope::Batch;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::id::{DeviceKeys, Signature, TimeMs};
-use hearth_protocol::message::{ControlPart, Refusal, Reply, Request};
+use hearth_protocol::message::{ControlPart, Refusal, Reply, ReplyFrame, Request};
 use hearth_sync::device::{Input, Keychain, Link, Notice};
 use hearth_sync::keys::SigningKey;
 
@@ -401,4 +401,58 @@ fn a_server_that_says_without_end_that_it_was_restored_takes_no_more_than_sixtee
     world.settle(10_000);
     all_is_well(&mut world);
     assert!(has(&world, 0, &handle, b"waits for an answer"));
+}
+
+/// Whoever is on the way answers a greeting with a refusal; then it shows itself for the server, or not.
+fn refused_on_the_way(seed: u64, code: ErrorCode) {
+    let (mut world, handle) = pair(seed);
+    let forger = stranger(&mut world);
+    let forge = move |mut frame: ReplyFrame| {
+        match frame.reply {
+            Reply::Welcome(_) => {
+                frame.reply = Reply::Refused(Refusal {
+                    code,
+                    retry_after_ms: 0,
+                    versions: None,
+                });
+            }
+            Reply::Proof(_) => frame.reply = Reply::Proof(forger.sign(&hash_of(b"not over this"))),
+            _ => return Vec::new(),
+        }
+        vec![frame]
+    };
+    world.down = replies_to(1, forge);
+    let sent = requests(&mut world, 1);
+    for _ in 0..3 {
+        world.hang_up(1);
+        world.online(1);
+        world.settle(1_000);
+    }
+    let all = sent.borrow();
+    let harmless = |request: &Request| matches!(request, Request::Hello(_) | Request::Prove(_));
+    assert!(all.iter().all(harmless), "{all:?}");
+    assert!(all.iter().any(|request| matches!(request, Request::Prove(_))));
+    drop(all);
+    assert!(!world.seen(1, |notice| *notice == Notice::RestoredOrCopied));
+    assert!(world.seen(1, |notice| *notice == Notice::FalseServer));
+    world.edit(1, handle, b"published all the same");
+    all_is_well(&mut world);
+    assert!(has(&world, 0, &handle, b"published all the same"));
+    let opened = |request: &Request| matches!(request, Request::Open(_));
+    assert!(!sent.borrow().iter().any(opened));
+}
+
+#[test]
+fn an_unknown_account_is_believed_of_the_server_alone() {
+    refused_on_the_way(8, ErrorCode::UnknownAccount);
+}
+
+#[test]
+fn an_account_that_was_removed_is_believed_of_the_server_alone() {
+    refused_on_the_way(10, ErrorCode::Purged);
+}
+
+#[test]
+fn a_stale_instance_is_believed_of_the_server_alone() {
+    refused_on_the_way(9, ErrorCode::StaleInstance);
 }
