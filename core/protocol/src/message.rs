@@ -195,7 +195,7 @@ wire_enum! {
         7 => NewestCheckpoint(Nothing),
         /// Ids of all erasures, when the roots differ after everything else.
         8 => ErasureIds(Range),
-        /// Receipts and acknowledgements of an erasure.
+        /// Receipts and acknowledgements of an erasure, and every member's newest one of an epoch.
         9 => Erasure(Hash),
     }
 }

@@ -461,6 +461,8 @@ pub struct Device {
     aside: bool,
     /// and something has come since they were last tried.
     aside_stale: bool,
+    /// Erasures whose confirmations the account's server has told since the load.
+    confirmations_told: BTreeSet<Hash>,
     /// The next connection to the server asks first whether it is one: it was refused by somebody who hadn't shown it.
     asks_first: bool,
     /// Nothing was done since the load.

@@ -184,6 +184,38 @@ fn hears_again(sessions: u32) {
     assert!(has(&world, 0, &handle, b"by one that came later"));
 }
 
+/// Its disk was copied within a session that goes on: nothing but what it asks for tells it what it had confirmed since.
+#[test]
+fn a_disk_from_this_very_session_hears_who_confirmed_an_erasure() {
+    let mut world = devices(16, 3);
+    let handle = world.handle();
+    world.edit(0, handle, b"soon gone");
+    world.settle(5_000);
+    world.offline(1);
+    world.offline(2);
+    world.erase(0, handle);
+    world.settle(1_000);
+    world.give(0, Input::Rotate);
+    world.settle(30_000);
+    let disk = world.nodes[0].disk.clone();
+    world.online(1);
+    world.online(2);
+    world.settle(30_000);
+    let complete = |world: &World| {
+        let status = world.device(0).status(world.now);
+        assert_eq!(status.erasures.len(), 1);
+        status.erasures[0].complete
+    };
+    assert!(complete(&world));
+    world.restore_disk(0, disk);
+    world.run(1);
+    assert!(!complete(&world), "it has forgotten");
+    world.settle(5_000);
+    assert!(!is_asked(&world, 0));
+    assert!(complete(&world));
+    all_is_well(&mut world);
+}
+
 #[test]
 fn a_copied_machine_is_asked_and_enrols_again() {
     let mut world = devices(3, 2);

@@ -12,6 +12,7 @@ use hearth_protocol::registry::Shard;
 use hearth_protocol::statement::AnyStatement;
 
 use super::push::{PIECE_BYTES, erase_part};
+use super::statement::EPOCH_ACK;
 use super::{ACCEPTED, Fault, Relay, Turn};
 use crate::account::table;
 use crate::session::{Output, SessionId};
@@ -289,7 +290,17 @@ impl<S: Store> Relay<S> {
         {
             return Err(ErrorCode::NotFound.into());
         }
-        acks.truncate(MAX_STATEMENTS);
+        // Whoever comes from a backup within a session lacks these as well, and nothing else tells it.
+        let members: Vec<DeviceId> = self
+            .loaded(account)?
+            .control
+            .members()
+            .map(|(device, _)| *device)
+            .collect();
+        acks.truncate(MAX_STATEMENTS - members.len().min(MAX_STATEMENTS));
+        for device in members {
+            acks.extend(self.newest(account, EPOCH_ACK, &device)?);
+        }
         if let Some(receipt) = receipt {
             self.answer(id, number, Reply::Receipt(receipt), turn)?;
         }

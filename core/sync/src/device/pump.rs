@@ -186,8 +186,9 @@ impl Turn<'_> {
         if session.confirmations_asked || !session.complete {
             return Ok(());
         }
-        // Acknowledgements come as statements, and whoever has nothing new has none; a receipt is said to those who are
-        // there, once, so that nothing tells of one that was lost on its way.
+        // Acknowledgements come as statements, and whoever has nothing new has none, unless it comes from a backup made within
+        // a session, which looks like that session's end: once in a process's life it asks for them all the same. A receipt
+        // is said to those who are there, once, so that nothing tells of one that was lost on its way.
         let news = session.ahead.is_some();
         session.confirmations_asked = true;
         let open: Vec<Hash> = self
@@ -196,17 +197,20 @@ impl Turn<'_> {
             .all
             .iter()
             .filter(|(id, known)| {
+                let told = !news && self.d.confirmations_told.contains(id);
                 !known.complete
                     && known.sent
                     && self.d.missing(id).is_some_and(|missing| {
-                        !missing.receipts.is_empty() || news && !missing.acks.is_empty()
+                        let late =
+                            !missing.acks.is_empty() || !missing.epoch && !missing.epoch_acks.is_empty();
+                        !missing.receipts.is_empty() || !told && late
                     })
             })
             .map(|(id, _)| *id)
             .take(MAX_CONFIRMATIONS)
             .collect();
         for id in open {
-            self.ask(Request::Fetch(Fetch::Erasure(id)), Asked::FetchErasure);
+            self.ask(Request::Fetch(Fetch::Erasure(id)), Asked::FetchErasure(id));
         }
         self.tell_peer()
     }

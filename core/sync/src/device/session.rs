@@ -72,7 +72,7 @@ pub(super) enum Asked {
     FetchShards,
     FetchWraps,
     FetchErasureIds(u64),
-    FetchErasure,
+    FetchErasure(Hash),
 }
 
 #[derive(Debug)]
@@ -454,10 +454,10 @@ impl Turn<'_> {
             None => return Ok(()),
         };
         // An erasure's receipt comes before its acknowledgements.
-        if let (Some(Asked::FetchErasure), Reply::Receipt(_)) = (&asked, &reply)
+        if let (Some(Asked::FetchErasure(id)), Reply::Receipt(_)) = (&asked, &reply)
             && let Some(session) = self.session()
         {
-            session.asked.insert(to, Asked::FetchErasure);
+            session.asked.insert(to, Asked::FetchErasure(*id));
         }
         if self.stage() < Some(Stage::Control)
             && !matches!(
@@ -502,6 +502,11 @@ impl Turn<'_> {
                 }
                 for statement in list.into_inner() {
                     self.hear(statement)?;
+                }
+                if let Some(Asked::FetchErasure(id)) = asked
+                    && self.at_home()
+                {
+                    self.d.confirmations_told.insert(id);
                 }
                 if let Some(session) = self.session() {
                     session.ack_due = true;

@@ -274,6 +274,7 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         asked_needs: BTreeSet::new(),
         keys_stale: false,
         asks_first: false,
+        confirmations_told: BTreeSet::new(),
         aside: false,
         aside_stale: false,
         fresh: true,
