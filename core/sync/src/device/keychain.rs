@@ -12,6 +12,9 @@ use crate::secret::{Random, Secret};
 
 /// Discovery keys that are kept: members that slept through more epochs find each other through a server.
 const MAX_DISCOVERY_KEYS: usize = 16;
+/// Keys of one kind that are read back: as many as a control log has entries, so that what was written can always be read. More
+/// than a few pile up where a server withholds the registry, or takes no acknowledgement.
+const MAX_KEYS: usize = hearth_protocol::limits::MAX_CERTIFICATE_CONTROL;
 
 /// A device's keys, and how far its log was when it last wrote: a database from a backup is told by it.
 ///
@@ -158,12 +161,12 @@ fn secrets(list: &[Secret], out: &mut Vec<u8>) {
 }
 
 fn read_secrets(reader: &mut Reader<'_>) -> Result<Vec<Secret>, DecodeError> {
-    let list: List<[u8; 32], 64> = Wire::read(reader)?;
+    let list: List<[u8; 32], MAX_KEYS> = Wire::read(reader)?;
     Ok(list.iter().map(|bytes| Secret::new(*bytes)).collect())
 }
 
 fn read_epochs(reader: &mut Reader<'_>) -> Result<Vec<EpochKey>, DecodeError> {
-    let count = reader.count(8, 33)?;
+    let count = reader.count(MAX_KEYS, 33)?;
     (0..count)
         .map(|_| {
             Ok(EpochKey {

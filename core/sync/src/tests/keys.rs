@@ -3,6 +3,7 @@ use hearth_protocol::id::{AccountId, DeviceId, Handle, Hash};
 use hearth_protocol::limits::SHARDS;
 
 use super::{Counting, secret};
+use crate::device::Keychain;
 use crate::hpke;
 use crate::keys::EpochKey;
 use crate::recovery::{Phrase, PhraseError};
@@ -23,6 +24,19 @@ fn epoch(key: &EpochKey, membership: Hash) -> Epoch {
         ends: hearth_protocol::codec::List::default(),
         min_version: 1,
     }
+}
+
+/// Whatever has piled up, as where a server keeps the registry back for a year: what was written is read again.
+#[test]
+fn a_keychain_of_many_keys_is_read_back() {
+    let mut random = Counting::default();
+    let mut keys = Keychain::random(&mut random);
+    for number in 1..=400 {
+        keys.epochs.push(EpochKey::random(number, &mut random));
+        keys.agreement.push(secret(3));
+    }
+    let read = Keychain::decode(&keys.encode()).unwrap();
+    assert_eq!(read.encode(), keys.encode());
 }
 
 #[test]
