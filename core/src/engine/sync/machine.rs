@@ -20,6 +20,7 @@ use hearth_sync::device::{
     Notice, Output,
 };
 use hearth_sync::document::DocumentError;
+use zeroize::Zeroizing;
 
 use super::super::memory::{COMPARE, follows};
 use super::findings;
@@ -469,7 +470,13 @@ impl Machine {
                     also: follows(store, &handles)?,
                     handles,
                 }),
-                Output::Keychain(keys) => batch.records.push(own_keys(&keys.encode())),
+                Output::Keychain(keys) => {
+                    // An acknowledgement of an epoch says that what opened the ones before is gone: from the log, too.
+                    let older = store.sync_record(OWN, KEYCHAIN)?.map(Zeroizing::new);
+                    let older = older.and_then(|bytes| Keychain::decode(&bytes).ok());
+                    batch.forgets |= older.is_some_and(|older| !keys.has_all_of(&older));
+                    batch.records.push(own_keys(&keys.encode()));
+                }
                 Output::Send(bytes) => effects.outgoing.push(Outgoing::Frame(bytes)),
                 Output::SendBatch { bytes, priority } => {
                     effects.outgoing.push(Outgoing::Batch(bytes, priority));

@@ -72,6 +72,8 @@ pub struct SyncBatch {
     pub clear: Vec<i64>,
     /// Erasures of this device's that the machine has taken over ([`Store::outgoing_erasures`]).
     pub ordered: Vec<Handle>,
+    /// Keys go with this for good that the journal held: the write-ahead log is emptied after it.
+    pub forgets: bool,
     /// A job of this kind is put into the queue for every memory that wasn't here before, with its id (32 hexadecimal digits)
     /// as the key: what is to be done about it is done, whatever ends the program first.
     pub job_of_new: Option<&'static str>,
@@ -119,7 +121,7 @@ pub struct SyncReport {
 
 impl Store {
     /// Writes all of a batch, or nothing. Documents of erased handles are passed over. After an erasure, and after the end
-    /// of a document's key, the write-ahead log is emptied, or [`SyncReport::log_in_use`] says that it isn't.
+    /// of a key, the write-ahead log is emptied, or [`SyncReport::log_in_use`] says that it isn't.
     ///
     /// What a document says and the database doesn't take leaves no trace, and is [`SyncReport::rejected`]: the rest is
     /// written, and the next batch comes.
@@ -205,6 +207,7 @@ impl Store {
                 .prepare_cached("DELETE FROM sync_outgoing_erasure WHERE handle = ?1")?
                 .execute([handle.0])?;
         }
+        let forgotten = forgotten || batch.forgets;
         let other = !report.refused.is_empty() || !report.to_replace.is_empty() || forgotten;
         if other && report.erasures.is_empty() {
             note_unsettled(&transaction, now_ms)?;

@@ -100,6 +100,20 @@ impl Keychain {
         }
     }
 
+    /// Whether every key that opens something in `older` is here, too. Else what holds `older` must be gone from the disk before
+    /// anybody is told that the keys are.
+    pub fn has_all_of(&self, older: &Self) -> bool {
+        let opens = |keys: &Self| -> Vec<Secret> {
+            let epochs = keys.epochs.iter().chain(&keys.proposed);
+            let epochs = epochs.map(|epoch| epoch.key.clone());
+            keys.agreement.iter().cloned().chain(epochs).collect()
+        };
+        let here = opens(self);
+        opens(older)
+            .iter()
+            .all(|old| here.iter().any(|key| key.expose() == old.expose()))
+    }
+
     /// As bytes, for the operating system's keychain.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(1024));

@@ -37,6 +37,32 @@ fn a_keychain_of_many_keys_is_read_back() {
     }
     let read = Keychain::decode(&keys.encode()).unwrap();
     assert_eq!(read.encode(), keys.encode());
+    assert!(read.has_all_of(&keys) && keys.has_all_of(&read));
+}
+
+#[test]
+fn a_keychain_knows_which_keys_another_one_lacks() {
+    let mut random = Counting::default();
+    let mut older = Keychain::random(&mut random);
+    older.epochs.push(EpochKey::random(1, &mut random));
+    let mut newer = older.clone();
+    newer.agreement.push(secret(9));
+    newer.epochs.push(EpochKey::random(2, &mut random));
+    newer.remember_discovery(secret(8));
+    assert!(newer.has_all_of(&older) && !older.has_all_of(&newer));
+    newer.epochs.remove(0);
+    assert!(!newer.has_all_of(&older), "an epoch's");
+    let mut newer = older.clone();
+    newer.agreement.clear();
+    assert!(!newer.has_all_of(&older), "an agreement's");
+    // What was proposed is kept as an epoch's, or gone.
+    let proposed = EpochKey::random(2, &mut random);
+    older.proposed = Some(proposed.clone());
+    let mut newer = older.clone();
+    newer.proposed = None;
+    assert!(!newer.has_all_of(&older));
+    newer.epochs.push(proposed);
+    assert!(newer.has_all_of(&older));
 }
 
 #[test]

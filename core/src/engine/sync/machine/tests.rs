@@ -74,6 +74,35 @@ fn nothing_is_confirmed_or_sent_until_the_log_is_empty() {
     assert!(matches!(&effects.outgoing[..], [Outgoing::Frame(bytes)] if *bytes == [1]));
 }
 
+/// What opened an earlier epoch is gone from the log, too, before anybody hears that it is gone.
+#[test]
+fn the_log_is_emptied_when_the_device_lets_go_of_a_key() {
+    let (folder, mut store, mut machine) = erasing();
+    machine.finish(&mut store, Planned::default(), NOW_MS).unwrap();
+    let log = folder.path().join("profile").join("hearth.db-wal");
+    // The header of SQLite's log: its salts are new whenever the log begins anew.
+    let header = || {
+        std::fs::read(&log)
+            .unwrap()
+            .into_iter()
+            .take(32)
+            .collect::<Vec<u8>>()
+    };
+    let mut keep = |keys: Keychain| {
+        let before = header();
+        let planned = Planned {
+            outputs: vec![Output::Keychain(Box::new(keys))],
+            batch: SyncBatch::default(),
+        };
+        machine.finish(&mut store, planned, NOW_MS).unwrap();
+        header() != before
+    };
+    let (keys, others) = (Keychain::random(&mut OsEntropy), Keychain::random(&mut OsEntropy));
+    assert!(keep(keys.clone()), "those of before are gone");
+    assert!(!keep(keys.clone()) && !keep(keys), "nothing went");
+    assert!(keep(others));
+}
+
 #[test]
 fn what_was_held_back_for_one_connection_isnt_sent_on_the_next() {
     let (_folder, mut store, mut machine) = erasing();

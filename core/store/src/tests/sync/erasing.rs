@@ -500,4 +500,18 @@ fn the_log_is_emptied_when_a_key_goes() {
     assert!(before > put);
     // What is left is the note that it was emptied.
     assert!(write(8, None) < before);
+    // Of keys that are a part of another record the caller knows.
+    let mut batch = SyncBatch {
+        records: vec![crate::SyncRecord {
+            space: 255,
+            key: vec![2],
+            value: Some(vec![0; 9_000]),
+        }],
+        ..SyncBatch::default()
+    };
+    one.store.sync_write(&batch, 1).unwrap();
+    let before = std::fs::metadata(&log).unwrap().len();
+    batch.forgets = true;
+    one.store.sync_write(&batch, 1).unwrap();
+    assert!(std::fs::metadata(&log).unwrap().len() < before);
 }
