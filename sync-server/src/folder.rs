@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::identity::{KEY_FILE, KeyError, ServerKey};
 
+/// The file below the data folder in which a restore puts a database together.
+const UNFINISHED: &str = "sync.db.new";
+
 /// Why the folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
@@ -51,13 +54,33 @@ impl Folder {
             .open(path.join("lock"))
             .map_err(not_writable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: Some(lock),
-            }),
+            Ok(()) => {
+                let folder = Self {
+                    path: path.to_owned(),
+                    _lock: Some(lock),
+                };
+                folder.drop_unfinished().map_err(not_writable)?;
+                Ok(folder)
+            }
             Err(TryLockError::WouldBlock) => Err(FolderError::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => Err(not_writable(source)),
         }
+    }
+
+    /// Where a restore puts a database together.
+    pub fn unfinished(&self) -> PathBuf {
+        self.path.join(UNFINISHED)
+    }
+
+    /// Removes what a restore has left that didn't come to its end: it may hold what was erased since the backup.
+    pub fn drop_unfinished(&self) -> io::Result<()> {
+        for suffix in ["", "-wal", "-shm"] {
+            match fs::remove_file(self.path.join(format!("{UNFINISHED}{suffix}"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The folder of a server that may be running.

@@ -196,15 +196,17 @@ pub fn restore(config: &Config, source: &Path, replay: bool) -> Result<Restored,
         )));
     }
     let folder = Folder::take(&config.data)?;
-    let key = restored_key(folder.path(), source)?;
-    let current = folder.path().join(DATABASE);
-    let new = with_suffix(&current, ".new");
-    for name in ["", "-wal", "-shm"] {
-        let path = with_suffix(&new, name);
-        fs::remove_file(&path)
-            .or_else(absent_is_fine)
-            .map_err(file_error(&path))?;
+    let restored = put_back(config, &folder, source, replay);
+    if restored.is_err() {
+        // What can't be removed now is when the folder is next taken.
+        folder.drop_unfinished().ok();
     }
+    restored
+}
+
+fn put_back(config: &Config, folder: &Folder, source: &Path, replay: bool) -> Result<Restored, OperateError> {
+    let key = restored_key(folder.path(), source)?;
+    let (current, new) = (folder.path().join(DATABASE), folder.unfinished());
     made_for_the_owner(&new).map_err(file_error(&new))?;
     fs::copy(source, &new).map_err(file_error(source))?;
     only_for_the_owner(&new).map_err(file_error(&new))?;

@@ -272,6 +272,24 @@ fn a_server_that_runs_is_looked_over_and_backed_up() {
     assert_eq!(operated(&data, &["check"]), "all is well\n");
 }
 
+/// It may hold what was erased since the backup.
+#[test]
+fn nothing_is_left_of_a_restore_that_came_to_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    Process::start(&data, &[]).kill();
+    let parts = ["sync.db.new", "sync.db.new-wal", "sync.db.new-shm"].map(|name| data.join(name));
+    let broken = folder.path().join("broken");
+    fs::write(&broken, "no database").unwrap();
+    complaint(&data, &["restore", broken.to_str().unwrap()]);
+    assert!(parts.iter().all(|part| !part.exists()), "refused");
+    for part in &parts {
+        fs::write(part, "as after a kill").unwrap();
+    }
+    Process::start(&data, &[]).kill();
+    assert!(parts.iter().all(|part| !part.exists()), "killed");
+}
+
 #[test]
 fn a_port_that_another_program_has_is_named() {
     let folder = tempfile::tempdir().unwrap();
