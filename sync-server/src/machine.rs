@@ -150,11 +150,16 @@ impl Server {
         let mut outputs = Vec::new();
         for account in self.relay()?.store().requested_purges()? {
             let relay = self.relay()?;
-            let (_, closing) = relay.purge(&account, now_ms(), &mut SystemEntropy)?;
-            outputs.extend(closing);
-            relay.store().purge_done(&account)?;
-            self.purged = true;
-            tracing::info!("an account was purged");
+            match relay.purge(&account, now_ms(), &mut SystemEntropy) {
+                Ok((_, closing)) => {
+                    outputs.extend(closing);
+                    relay.store().purge_done(&account)?;
+                    self.purged = true;
+                    tracing::info!("an account was purged");
+                }
+                // It is tried again; what else is to be done doesn't wait for it.
+                Err(error) => tracing::error!(%error, "an account can't be purged"),
+            }
         }
         // If somebody reads just now, it is tried again: whoever asked for it may be gone.
         if self.purged && self.relay()?.store_mut().scrub().is_ok() {

@@ -85,9 +85,13 @@ impl<S: Store> Relay<S> {
         now_ms: u64,
         entropy: &mut dyn hearth_protocol::entropy::Entropy,
     ) -> Result<(bool, Vec<Output>), StoreError> {
-        if !self.load(account)? {
-            return Ok((false, Vec::new()));
-        }
+        let recovery = match self.load(account) {
+            Ok(false) => return Ok((false, Vec::new())),
+            Ok(true) => Some(*self.loaded(account)?.control.recovery()),
+            // Rows that make no sense go as well.
+            Err(StoreError::Damaged(_)) => None,
+            Err(error) => return Err(error),
+        };
         let mut turn = Turn {
             now_ms,
             entropy,
@@ -97,10 +101,12 @@ impl<S: Store> Relay<S> {
         for id in sessions {
             self.close(id, ErrorCode::Purged, &mut turn);
         }
-        let recovery = *self.loaded(account)?.control.recovery();
         self.rows.begin()?;
         let outcome = (|| {
-            self.forget_phrase(account, &recovery)?;
+            match &recovery {
+                Some(recovery) => self.forget_phrase(account, recovery)?,
+                None => self.forget_phrases_of(account)?,
+            }
             for key in self.rows.keys(&SHARED, Space::Owed, &account.0, usize::MAX)? {
                 self.rows.delete(&SHARED, Space::Owed, &key)?;
             }
@@ -127,7 +133,18 @@ impl<S: Store> Relay<S> {
             self.rows.store.rollback()?;
             return Err(error);
         }
+        self.damaged.remove(account);
         Ok((true, turn.out))
+    }
+
+    /// By which phrases an account is found whose control log can't be read.
+    fn forget_phrases_of(&mut self, account: &AccountId) -> Result<(), StoreError> {
+        for key in self.rows.keys(&SHARED, Space::Phrases, &[], usize::MAX)? {
+            if self.rows.need::<AccountId>(&SHARED, Space::Phrases, &key)? == *account {
+                self.rows.delete(&SHARED, Space::Phrases, &key)?;
+            }
+        }
+        Ok(())
     }
 
     /// The store was put back from a backup: every device is taken at its next `Hello` with whatever token it has, is

@@ -121,6 +121,30 @@ fn damage_ends_the_account_it_is_in_and_not_the_relay() {
     let again = world.connect(1);
     let got = world.ask(again, Request::Hello(Box::new(one.hello())));
     assert_eq!(closed(&got), Some(ErrorCode::StorageFailed));
+    // Its operator can remove it.
+    assert!(
+        world
+            .relay
+            .purge(&account, world.now, &mut world.entropy)
+            .unwrap()
+            .0
+    );
+    let again = world.connect(1);
+    let got = world.ask(again, Request::Hello(Box::new(one.hello())));
+    assert_eq!(closed(&got), Some(ErrorCode::Purged));
+    for space in [Space::Phrases, Space::Accounts] {
+        let mut left = 0;
+        let count: crate::store::Visit<'_> = &mut |_, _| {
+            left += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        world
+            .relay
+            .store()
+            .scan(&crate::store::SHARED, space, &[], count)
+            .unwrap();
+        assert_eq!(left, 0, "{space:?}");
+    }
 }
 
 fn claim(world: &World, device: &Device, seq: u64) -> Request {
