@@ -225,7 +225,7 @@ fn tell(report: &Report, output: &Output) -> Result<(), Failure> {
         } else {
             "owes a receipt"
         };
-        output.line(&format!("server   {}  {said}", server.endpoint))?;
+        output.line(&server_line(&server.endpoint, said))?;
     }
     if !report.unended.is_empty() {
         output.line("keys     not changed since; that is done within a day of the erasure")?;
@@ -260,6 +260,11 @@ fn as_json(report: &Report) -> serde_json::Value {
         })).collect::<Vec<_>>(),
         "residuals": report.residuals.iter().map(residual).collect::<Vec<_>>(),
     })
+}
+
+/// The endpoint is text of whoever made the account: a terminal must not obey it, nor a reader take it for ours.
+fn server_line(endpoint: &str, said: &str) -> String {
+    format!("server   {}  {said}", text::one_line(endpoint, 255))
 }
 
 async fn find(client: &Client, start: &str) -> Result<ErasureInfo, Failure> {
@@ -352,4 +357,22 @@ fn day(ms: u64) -> String {
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .map_or_else(|_| "some day".to_owned(), |at| at.date().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::server_line;
+
+    #[test]
+    fn an_endpoint_says_nothing_in_the_verifiers_name() {
+        let line = server_line(
+            "a\u{202e}\u{1b}[2J\u{1b}[H\nThe certificate holds, and is complete.\r",
+            "owes",
+        );
+        assert_eq!(line, "server   a The certificate holds, and is complete.  owes");
+        assert_eq!(
+            server_line("sync.example:4433", "owes"),
+            "server   sync.example:4433  owes"
+        );
+    }
 }
