@@ -6,6 +6,7 @@ mod world;
 
 use hearth_protocol::control::RevokeReason;
 use hearth_protocol::id::Handle;
+use hearth_relay::{Space, Store};
 use hearth_sync::device::{Input, Notice, Waits};
 use world::World;
 
@@ -380,6 +381,30 @@ fn a_server_from_its_first_backup_is_filled_up() {
     world.settle(120_000);
     all_is_well(&mut world);
     assert_eq!(world.nodes[fourth].disk.documents[&handle].len(), 4);
+}
+
+/// Its table came back without what it names, as when a connection ends between two messages of it.
+#[test]
+fn a_server_that_lacks_shards_is_brought_them_by_whoever_has_them() {
+    let mut world = devices(17, 2);
+    let handle = world.handle();
+    world.edit(0, handle, b"under a key that only a shard holds");
+    world.settle(5_000);
+    world.give(0, Input::Rotate);
+    world.settle(10_000);
+    let account = world.device(0).account_id();
+    let mut store = world.relays[0].store().clone();
+    store.begin().unwrap();
+    store.delete(&account, Space::Shards, &handle.0[..1]).unwrap();
+    store.commit().unwrap();
+    world.restore_server(store);
+    world.settle(30_000);
+    let new = world.enrol(0);
+    world.settle(5_000);
+    world.online(new);
+    world.settle(30_000);
+    assert!(has(&world, new, &handle, b"under a key that only a shard holds"));
+    all_is_well(&mut world);
 }
 
 #[test]

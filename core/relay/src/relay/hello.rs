@@ -17,6 +17,7 @@ use hearth_protocol::message::{
 use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{Head, VersionVector, vector_digest};
 
+use super::control::NO_TABLE;
 use super::{ACCEPTED, Fault, Phase, Relay, Turn};
 use crate::account::{Loaded, RESTORED_KEY, control_entry, device_row};
 use crate::rows::{DeviceRow, number_of};
@@ -75,7 +76,6 @@ impl<S: Store> Relay<S> {
         turn: &mut Turn<'_>,
     ) -> Result<(), Fault> {
         let transport_key = self.session(id)?.transport_key;
-        let key = self.key;
         let loaded = self.loaded(&hello.account)?;
         let Some(device) = loaded.control.devices().get(&hello.device) else {
             return Err(Fault::Close(ErrorCode::UnknownDevice));
@@ -132,7 +132,9 @@ impl<S: Store> Relay<S> {
                 self.close(other, ErrorCode::Superseded, turn);
             }
         }
-        let (welcome, holed) = self.settle_session(id, hello, &remembered, version, key, turn.now_ms)?;
+        // Of a table that came back in pieces, or with less than it names: whoever has all of it brings it.
+        let lacks = restored.is_some() && self.lacks_shards(&hello.account)?;
+        let (welcome, holed) = self.settle_session(id, hello, &remembered, version, lacks, turn.now_ms)?;
         turn.reply(id, number, Reply::Welcome(Box::new(welcome)));
         if let Some(stored) = holed {
             turn.reply(id, 0, Reply::Stored(stored));
@@ -231,10 +233,9 @@ impl<S: Store> Relay<S> {
         hello: &Hello,
         remembered: &DeviceRow,
         version: u16,
-        key: hearth_protocol::id::VerifyKey,
+        lacks_shards: bool,
         now_ms: u64,
     ) -> Result<(Welcome, Option<Stored>), Fault> {
-        debug_assert_eq!(key, self.key);
         let loaded = self
             .accounts
             .get(&hello.account)
@@ -242,6 +243,7 @@ impl<S: Store> Relay<S> {
         let control = &loaded.control;
         let digest = loaded.digest();
         let gate = hello.erased_root == loaded.row.erased_root;
+        let table = if lacks_shards { NO_TABLE } else { loaded.row.table };
         let (sent, delta) = if hello.vector == digest {
             (Some(positions(loaded, &loaded.vector())), false)
         } else if hello.vector == vector_digest(&hello.account, &remembered.vector) {
@@ -249,16 +251,13 @@ impl<S: Store> Relay<S> {
         } else {
             (None, false)
         };
-        let same = hello.control == control.head()
-            && gate
-            && hello.table == loaded.row.table
-            && hello.vector == digest;
+        let same = hello.control == control.head() && gate && hello.table == table && hello.vector == digest;
         let ahead = (!same).then(|| Ahead {
             control: control.head(),
             control_number: control.number(),
             erased_cursor: loaded.row.erased_cursor,
             erased_root: loaded.row.erased_root,
-            table: loaded.row.table,
+            table,
             vector: digest,
             delta,
         });

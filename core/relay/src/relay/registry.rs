@@ -37,6 +37,24 @@ impl<S: Store> Relay<S> {
         Ok(())
     }
 
+    /// Whether a shard isn't here that the running epoch's table names.
+    pub(super) fn lacks_shards(&mut self, account: &AccountId) -> Result<bool, Fault> {
+        let epoch = self
+            .loaded(account)?
+            .control
+            .epoch()
+            .map(|(_, epoch)| epoch.number);
+        let Some(table) = table(&self.rows, account)?.filter(|table| Some(table.statement.epoch) == epoch)
+        else {
+            return Ok(false);
+        };
+        let here = self.rows.keys(account, Space::Shards, &[], SHARDS)?;
+        let named = table.statement.shards.iter();
+        Ok((0..=u8::MAX)
+            .zip(named)
+            .any(|(index, id)| *id != Hash::ZERO && !here.contains(&vec![index])))
+    }
+
     /// Checks an update, and writes nothing.
     ///
     /// `arriving`: the account comes from elsewhere, so the table may follow one that isn't here, and its shards may come

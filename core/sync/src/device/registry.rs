@@ -25,8 +25,13 @@ use crate::secret::Secret;
 
 /// Keys that only envelopes carry are folded into the shards after this long, or with the next epoch.
 const FOLD_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Answers without any of the missing shards before the other side is said to have none.
-const MAX_IDLE_SHARDS: u32 = 4;
+/// Answers without any of the missing shards before the other side is said to keep them back: a server that was restored may
+/// lack one until somebody has brought it.
+const MAX_IDLE_SHARDS: u32 = 5;
+/// After the first of them it is asked again this much later, then after twice that, …
+const IDLE_SHARDS_MS: u64 = 2_000;
+/// … but so often at least.
+const LONGEST_IDLE_MS: u64 = 600_000;
 
 fn record_key(handle: &Handle, generation: u32, reference: KeyRef) -> [u8; 28] {
     let mut key = [0; 28];
@@ -334,21 +339,62 @@ impl Turn<'_> {
         // What didn't fit is asked for again, as long as something comes.
         let known = self.d.table_known.is_some_and(|(_, known)| known == id);
         let nothing_came = !another && after.len() >= before.len();
+        let now = self.now;
         let Some(session) = self.session() else {
             return Ok(());
         };
-        session.shards_idle = if nothing_came { session.shards_idle + 1 } else { 0 };
+        if !nothing_came {
+            (session.shards_idle, session.shards_after) = (0, 0);
+        }
+        if !known || after.is_empty() || self.shard_keys(&part.table.statement).is_none() {
+            return Ok(());
+        }
+        // One answer after the other; and what comes unasked meanwhile says nothing.
+        let waits = self.session().is_some_and(|session| session.shards_after > now);
+        if waits || self.is_asked(|asked| matches!(asked, Asked::FetchShards)) {
+            return Ok(());
+        }
+        if !nothing_came {
+            return self.ask_shards(&after);
+        }
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
+        session.shards_idle = session.shards_idle.saturating_add(1);
         let idle = session.shards_idle;
-        if known && !after.is_empty() && self.shard_keys(&part.table.statement).is_some() {
-            if self.is_asked(|asked| matches!(asked, Asked::FetchShards)) {
-                // One answer after the other.
-            } else if idle < MAX_IDLE_SHARDS {
-                self.ask_shards(&after)?;
-            } else {
-                self.notice(Notice::Tampered);
-            }
+        let pause = IDLE_SHARDS_MS.saturating_mul(1 << (idle - 1).min(16));
+        let at = now.saturating_add(pause.min(LONGEST_IDLE_MS));
+        session.shards_after = at;
+        self.wake_at(at);
+        if idle == MAX_IDLE_SHARDS {
+            self.notice(Notice::Tampered);
         }
         Ok(())
+    }
+
+    /// Asks again for the shards that the other side didn't have.
+    fn ask_idle_shards(&mut self) -> Result<(), DeviceError> {
+        let now = self.now;
+        let Some(session) = self.session().filter(|session| session.shards_after != 0) else {
+            return Ok(());
+        };
+        let at = session.shards_after;
+        if now < at {
+            self.wake_at(at);
+            return Ok(());
+        }
+        session.shards_after = 0;
+        if self.is_asked(|asked| matches!(asked, Asked::FetchShards)) {
+            return Ok(());
+        }
+        let missing = match self.table_record()? {
+            Some(table) => self.missing_shards(&table.statement),
+            None => Vec::new(),
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.ask_shards(&missing)
     }
 
     fn missing_shards(&self, table: &Table) -> Vec<u8> {
@@ -473,6 +519,7 @@ impl Turn<'_> {
     /// Asks for the other side's table, when it couldn't be read as it came.
     pub(super) fn want_registry(&mut self) -> Result<(), DeviceError> {
         self.want_wraps();
+        self.ask_idle_shards()?;
         let Some(session) = self.d.session.as_ref() else {
             return Ok(());
         };

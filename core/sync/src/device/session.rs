@@ -161,6 +161,8 @@ pub(super) struct Session {
     pub(super) shards_asked: usize,
     /// Answers one after the other that brought none of the shards that are missing.
     pub(super) shards_idle: u32,
+    /// When they are asked for again; 0: they aren't.
+    pub(super) shards_after: u64,
     pub(super) table_wanted: bool,
     pub(super) wraps_asked: bool,
     /// Statements that the other side refused, so that they aren't sent again and again.
@@ -286,6 +288,7 @@ impl Turn<'_> {
             their_table: Hash::ZERO,
             shards_asked: 0,
             shards_idle: 0,
+            shards_after: 0,
             table_wanted: false,
             wraps_asked: false,
             refused: BTreeSet::new(),

@@ -1,8 +1,8 @@
 //! Attacks on the registry and on epochs: what could make a device lose keys, or seal under somebody else's.
 
-use hearth_protocol::codec::{Blob, Wire};
+use hearth_protocol::codec::{Blob, List, Wire};
 use hearth_protocol::control::EpochWraps;
-use hearth_protocol::message::{RegistryPart, Reply};
+use hearth_protocol::message::{Fetch, RegistryPart, Reply, Request};
 use hearth_protocol::statement::{AnyStatement, EpochAck, Grant};
 use hearth_relay::Space;
 use hearth_relay::store::Store;
@@ -148,11 +148,53 @@ fn shards_that_are_not_the_tables_give_no_keys() {
         other => vec![other],
     });
     world.online(third);
-    world.run(300);
+    world.settle(40_000);
     assert!(keys_of(&world, third).is_empty());
     assert!(world.seen(third, |notice| *notice == Notice::Tampered));
     all_is_well(&mut world);
     assert!(has(&world, third, &handle, b"known to both"));
+}
+
+/// A new device asks a server that has a table without its shards; they come after so long.
+fn shards_that_come_after(ms: u64) -> (bool, usize) {
+    let (mut world, handle) = pair(6);
+    world.give(0, Input::Rotate);
+    world.settle(10_000);
+    let third = world.enrol(0);
+    world.settle(5_000);
+    let kept = shared::<bool>();
+    *kept.borrow_mut() = true;
+    let keeps = kept.clone();
+    world.down = replies_to(third, move |mut frame| {
+        if let (Reply::Registry(part), true) = (&mut frame.reply, *keeps.borrow()) {
+            part.shards = List::default();
+        }
+        vec![frame]
+    });
+    let sent = requests(&mut world, third);
+    world.online(third);
+    let end = world.now + ms;
+    world.settle(ms);
+    let accused = world.seen(third, |notice| *notice == Notice::Tampered);
+    assert!(keys_of(&world, third).is_empty());
+    *kept.borrow_mut() = false;
+    world.now = world.now.max(end);
+    world.settle(60_000);
+    assert!(has(&world, third, &handle, b"known to both"));
+    let asked = |request: &&Request| matches!(request, Request::Fetch(Fetch::Shards(_)));
+    let asked = sent.borrow().iter().filter(asked).count();
+    all_is_well(&mut world);
+    (accused, asked)
+}
+
+#[test]
+fn shards_that_are_missing_are_asked_for_again_before_anybody_is_accused() {
+    let (accused, asked) = shards_that_come_after(20_000);
+    assert!(!accused, "a server that was restored may get them yet");
+    assert!(asked <= 8, "{asked}");
+    let (accused, asked) = shards_that_come_after(50_000);
+    assert!(accused);
+    assert!(asked <= 9, "{asked}");
 }
 
 #[test]
