@@ -6,15 +6,19 @@ mod world;
 #[path = "attacks/kit.rs"]
 mod kit;
 
-use hearth_protocol::codec::Set;
-use hearth_protocol::control::RevokeReason;
-use hearth_protocol::envelope::{Batch, Envelope, Fields, HeaderVersion, Item, Kind, Nothing, next_link};
+use std::collections::BTreeSet;
+
+use hearth_protocol::codec::{Map, Set};
+use hearth_protocol::control::{Action, ControlEntry, ControlStatement, Revoke, RevokeReason};
+use hearth_protocol::envelope::{
+    Batch, Envelope, Fields, HeaderVersion, Item, Kind, Nothing, SignedHole, next_link,
+};
 use hearth_protocol::erasure::Erase;
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::key_ref;
-use hearth_protocol::id::{Handle, KeyRef, LogId, ShortSalt, TimeMs};
-use hearth_protocol::message::{ErasePart, Holed, Reply, Stored};
-use hearth_protocol::vector::FewPositions;
+use hearth_protocol::id::{Handle, KeyRef, Link, LogId, ShortSalt, Signature, TimeMs};
+use hearth_protocol::message::{ControlPart, ErasePart, Holed, Reply, Stored};
+use hearth_protocol::vector::{FewPositions, Head, VersionVector};
 use hearth_sync::device::{Input, Notice, Proof, Record, Suspicion, Waits, space};
 use hearth_sync::secret::Secret;
 use kit::*;
@@ -274,6 +278,7 @@ fn waits_in_vain(seed: u64, change: impl Fn(&World, &mut Fields)) {
         write_as(&mut world, 2, move |theirs| {
             theirs.depends = fields.depends.clone();
             theirs.erased = fields.erased.clone();
+            theirs.generation = fields.generation;
             if fields.key.0 != [0; 8] {
                 (theirs.key, theirs.new_key) = (fields.key, fields.new_key.clone());
             }
@@ -412,4 +417,168 @@ fn what_was_set_aside_is_applied_when_what_it_lacked_comes() {
     }
     world.assert_converged();
     world.assert_nobody_accused();
+}
+
+#[test]
+fn a_generation_that_nobody_knows_stops_nobody_once_its_author_is_out() {
+    waits_in_vain(13, |_, fields| fields.generation = 5);
+}
+
+#[test]
+fn nobody_writes_in_the_generation_of_its_own_revocation() {
+    waits_in_vain(14, |_, fields| fields.generation = 1);
+}
+
+/// Node 1's word that node 2 is out, from node 2's log on as is said here.
+fn shut_out_at(world: &mut World, cut: Head) -> Reply {
+    let (id, log) = (account(world), log_of(world, 2));
+    let device = world.device(1);
+    let statement = ControlStatement {
+        number: device.account().number() + 1,
+        previous: device.account().head(),
+        author: device.id(),
+        at: TimeMs { ms: world.now },
+        action: Action::Revoke(Box::new(Revoke {
+            target: world.device(2).id(),
+            reason: RevokeReason::Lost,
+            cut: VersionVector::new([(log, cut)]).unwrap(),
+            erasures: Map::default(),
+        })),
+    };
+    let mut entry = ControlEntry {
+        statement,
+        signature: Signature([0; 64]),
+    };
+    entry.signature = device.keychain().signing().unwrap().sign(&entry.id(&id));
+    Reply::Control(ControlPart {
+        entries: vec![entry].try_into().unwrap(),
+        wraps: None,
+        more: false,
+    })
+}
+
+/// What node 2 wrote before it was shut out comes after its revocation, which says that its log ends so far behind that, with
+/// this link or with the right one.
+fn comes_after_its_revocation(seed: u64, behind: u64, link: Option<Link>) -> bool {
+    let mut world = devices(seed, 3);
+    let handle = world.handle();
+    world.edit(0, handle, b"known to all");
+    world.settle(5_000);
+    let run = intercept(&mut world, 0, |world| {
+        world.edit(2, handle, b"written by who is out")
+    });
+    let right = kit::link(&world, 1, &run.log, run.first_seq);
+    let cut = Head {
+        seq: run.first_seq + behind,
+        link: link.unwrap_or(right),
+    };
+    let reply = shut_out_at(&mut world, cut);
+    inject(&mut world, 0, reply);
+    inject_run(&mut world, 0, run);
+    has(&world, 0, &handle, b"written by who is out")
+}
+
+#[test]
+fn nobody_goes_on_to_a_cut_that_its_chain_does_not_lead_to() {
+    assert!(comes_after_its_revocation(15, 0, None), "as it was");
+    let false_link = Some(Link([7; 32]));
+    assert!(!comes_after_its_revocation(16, 0, false_link), "another chain");
+    assert!(!comes_after_its_revocation(17, 1 << 61, false_link), "beyond it");
+}
+
+#[test]
+fn of_a_document_that_lacks_a_piece_nothing_is_put_together() {
+    let (mut world, _) = pair(31);
+    let handle = world.handle();
+    let (id, log) = (account(&world), log_of(&world, 0));
+    let mut previous = link(&world, 0, &log, stored(&world, 0, &log));
+    let mut pieces = 0;
+    world.down = items_to(1, move |log, seq, item| {
+        let Item::Envelope(sealed) = item else {
+            return item;
+        };
+        let (signature, kind) = (sealed.signature, sealed.fields.kind.clone());
+        let envelope = Envelope {
+            version: HeaderVersion::V1,
+            log,
+            seq,
+            sealed,
+        };
+        let header_hash = envelope.header_hash(&id, &previous);
+        previous = next_link(&previous, &header_hash);
+        pieces += usize::from(matches!(kind, Kind::Chunk(_)));
+        if pieces == 3 {
+            pieces += 1;
+            return Item::SignedHole(SignedHole {
+                header_hash,
+                signature,
+            });
+        }
+        Item::Envelope(envelope.sealed)
+    });
+    world.edit(0, handle, &vec![9; 1_100_000]);
+    world.settle(10_000);
+    assert!(
+        world.nodes[1]
+            .disk
+            .documents
+            .get(&handle)
+            .is_none_or(BTreeSet::is_empty)
+    );
+    // Written again it is whole.
+    world.down = None;
+    world.edit(0, handle, &vec![8; 1_100_000]);
+    world.settle(10_000);
+    assert_eq!(world.nodes[1].disk.documents[&handle].len(), 2);
+}
+
+/// Whether a node has the document key of this name.
+fn has_key(world: &World, node: usize, reference: [u8; 8]) -> bool {
+    let mut all = world.nodes[node].disk.journal.records();
+    all.any(|(at, key, _)| at == space::KEY && key.ends_with(&reference))
+}
+
+#[test]
+fn a_table_brings_no_keys_of_a_revocation_that_did_not_happen() {
+    let (mut world, handle) = pair(32);
+    let planted = plant(&mut world, 0, handle, 1);
+    world.give(0, Input::Rotate);
+    world.settle(10_000);
+    assert!(has_key(&world, 0, planted) && !has_key(&world, 1, planted));
+    world.edit(1, handle, b"goes on");
+    world.settle(10_000);
+    assert!(has(&world, 0, &handle, b"goes on"));
+}
+
+#[test]
+fn a_table_by_who_is_out_brings_no_keys_of_its_revocation() {
+    let mut world = devices(33, 3);
+    let handle = world.handle();
+    world.edit(0, handle, b"known to all");
+    world.settle(5_000);
+    let planted = plant(&mut world, 2, handle, 1);
+    let late = shared::<Option<Reply>>();
+    let kept = late.clone();
+    world.down = replies_to(1, move |frame| match frame.reply {
+        Reply::Registry(part) => {
+            if !part.shards.is_empty() {
+                *kept.borrow_mut() = Some(Reply::Registry(part));
+            }
+            Vec::new()
+        }
+        _ => vec![frame],
+    });
+    world.give(2, Input::Rotate);
+    world.settle(10_000);
+    let late = late.borrow_mut().take().expect("no table");
+    let target = world.device(2).id();
+    let reason = RevokeReason::Lost;
+    world.give(0, Input::Revoke { target, reason });
+    world.settle(300);
+    assert_eq!(world.device(1).account().generation(), 1);
+    inject(&mut world, 1, late);
+    world.settle(300);
+    assert!(!has_key(&world, 1, planted));
+    world.retire(2);
+    all_is_well(&mut world);
 }

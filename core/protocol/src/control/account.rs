@@ -9,11 +9,11 @@ use super::{
 use crate::codec::{DecodeError, Wire};
 use crate::erasure::EraseSet;
 use crate::hash::{BadSignature, verify};
-use crate::id::{AccountId, DeviceId, DeviceKeys, Hash, LogId, Signature};
+use crate::id::{AccountId, DeviceId, DeviceKeys, Hash, Link, LogId, Signature};
 use crate::limits::{
     MAX_CONTROL_ENTRY_BYTES, MAX_DEVICES, MAX_DEVICES_EVER, MAX_REVOCATIONS, MAX_UNITES, RECOVERY_RESERVE,
 };
-use crate::vector::VersionVector;
+use crate::vector::{Head, VersionVector};
 
 /// Why an entry doesn't follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -477,6 +477,16 @@ impl Account {
         }
     }
 
+    /// Where a revocation has cut off a log of this device; none: it wasn't shut out.
+    pub fn last_head(&self, device: &DeviceId, log: &LogId) -> Option<Head> {
+        let ended = self.ended_by(self.devices.get(device)?)?;
+        let nothing = Head {
+            seq: 0,
+            link: Link([0; 32]),
+        };
+        Some(ended.cut.get(log).copied().unwrap_or(nothing))
+    }
+
     /// Whether an erasure of a log of this device counts.
     pub fn accepts_erasure(&self, device: &DeviceId, log: &LogId, number: u64) -> bool {
         self.devices
@@ -493,6 +503,18 @@ impl Account {
         self.revocations.iter().any(|revocation| {
             generation < revocation.generation && revocation.cut.get(log).is_none_or(|head| seq > head.seq)
         })
+    }
+
+    /// Whether an envelope of this device is void because of its generation: nobody who was shut out knew of that
+    /// revocation when it wrote, nor of one after it.
+    pub fn is_ahead(&self, device: &DeviceId, generation: u32) -> bool {
+        self.shut_out_in(device).is_some_and(|ended| generation >= ended)
+    }
+
+    /// The generation that began when this device was shut out; none: it wasn't.
+    pub fn shut_out_in(&self, device: &DeviceId) -> Option<u32> {
+        let ended = self.ended_by(self.devices.get(device)?)?;
+        Some(ended.generation)
     }
 
     fn ended_by(&self, member: &Member) -> Option<&Revocation> {

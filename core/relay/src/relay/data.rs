@@ -325,7 +325,9 @@ impl<S: Store> Relay<S> {
         if erased {
             return Ok(Some(ErrorCode::HandleErased));
         }
-        if loaded.control.is_void(log, seq, fields.generation) {
+        let author = loaded.logs.get(log).map(|row| row.open.statement.device);
+        let ahead = author.is_some_and(|author| loaded.control.is_ahead(&author, fields.generation));
+        if ahead || loaded.control.is_void(log, seq, fields.generation) {
             return Ok(Some(ErrorCode::GenerationStale));
         }
         // What comes back after a restore, a move or a fork may have been sealed for any epoch; whoever had it before has its

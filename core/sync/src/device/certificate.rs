@@ -4,6 +4,8 @@ use hearth_protocol::certificate::{Parts, Report, assemble};
 use hearth_protocol::erasure::ServerReceipt;
 use hearth_protocol::id::{Hash, TimeMs, VerifyKey};
 
+use std::collections::BTreeMap;
+
 use super::disk::Disk;
 use super::record::{Erasure, space};
 use super::turn::Turn;
@@ -53,14 +55,23 @@ impl Device {
 
     /// An erasure and those that follow from it, each behind the one that it names.
     fn following(&self, erase: &Hash) -> Vec<Hash> {
+        let mut following: BTreeMap<Hash, Vec<Hash>> = BTreeMap::new();
+        for (other, known) in &self.erased.all {
+            if let (Some(because), true) = (known.because, known.counted) {
+                following.entry(because).or_default().push(*other);
+            }
+        }
         let mut ids = vec![*erase];
         let mut place = 0;
         while let Some(id) = ids.get(place).copied() {
-            for (other, known) in &self.erased.all {
-                if known.because == Some(id) && known.counted && !ids.contains(other) {
-                    ids.push(*other);
-                }
-            }
+            // Each names one other, so nobody comes twice, but for one that names itself through others.
+            ids.extend(
+                following
+                    .remove(&id)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter(|other| other != erase),
+            );
             place += 1;
         }
         ids

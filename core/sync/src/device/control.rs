@@ -190,7 +190,10 @@ impl Turn<'_> {
                     continue;
                 };
                 let gone = !self.d.account.accepts_item(&device, &log, seq);
-                if gone || self.d.account.is_void(&log, seq, body.fields.generation) {
+                let generation = body.fields.generation;
+                let void = self.d.account.is_void(&log, seq, generation)
+                    || self.d.account.is_ahead(&device, generation);
+                if gone || void {
                     let handle = body.fields.handle;
                     let lived = self.disk.has(space::LIVE, &live_key(&handle, &log, seq))?;
                     self.drop_body(&log, seq, &handle)?;

@@ -10,16 +10,21 @@ use hearth_protocol::envelope::{
 use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::verify;
 use hearth_protocol::id::{Handle, Hash, Link, LogId, Signature, VerifyKey};
+use hearth_protocol::limits::MAX_CHUNK_BYTES;
 use hearth_protocol::vector::Head;
 
-use super::record::{Document, Place, live_key, of_live_key, place_key, raised, space};
+use super::record::{Document, Pieces, Place, live_key, of_live_key, place_key, raised, space};
 use super::session::Stage;
 use super::turn::Turn;
-use super::{DeviceError, Incoming, MAX_HELD_BYTES, Notice, Output, Proof};
+use super::{DeviceError, Incoming, MAX_HELD_BYTES, Notice, Output, Proof, Suspicion};
 use crate::content::{Content, DocumentKind};
+use crate::document::MAX_DOCUMENT_BYTES;
 use crate::keys::EpochKey;
 use crate::seal::{new_document_key, open};
 use crate::secret::Secret;
+
+/// Pieces of one document: as many as the largest has.
+const MAX_PIECES: u32 = (MAX_DOCUMENT_BYTES / MAX_CHUNK_BYTES) as u32 + 1;
 
 /// What becomes of an item that is next.
 enum Verdict {
@@ -119,6 +124,14 @@ impl Turn<'_> {
             }
             let (hash, signature, sealed) = taken_apart(&account, &log, seq, &reached.link, item);
             let link = next_link(&reached.link, &hash);
+            // A revocation says where the chain ends: another one isn't gone along with.
+            if let Some(last) = self.d.account.last_head(&device, &log)
+                && last.seq == seq
+                && last.link != link
+            {
+                self.notice(Notice::Suspicion(Suspicion::Withheld { log }));
+                break;
+            }
             let place = Place {
                 link,
                 header_hash: hash,
@@ -316,6 +329,15 @@ impl Turn<'_> {
         })
     }
 
+    /// Whether a log's chain is here up to where a revocation has cut it off, if one has: nobody can go on with it up to a
+    /// cut beyond what there was.
+    fn leads_to_the_cut(&self, log: &LogId) -> bool {
+        self.d.logs.get(log).is_some_and(|state| {
+            let last = self.d.account.last_head(&state.open.statement.device, log);
+            last.is_none_or(|last| state.stored.seq >= last.seq)
+        })
+    }
+
     /// Whether what an envelope builds on is applied, or covered by a snapshot that is.
     fn built_on(&self, sealed: &Sealed, document: &Document) -> bool {
         sealed.fields.depends.iter().all(|(log, seq)| {
@@ -338,7 +360,17 @@ impl Turn<'_> {
     ) -> Result<Verdict, DeviceError> {
         let fields = &sealed.fields;
         let handle = fields.handle;
-        let void = self.d.account.is_void(log, seq, fields.generation);
+        let log_device = &self
+            .d
+            .logs
+            .get(log)
+            .ok_or(DeviceError::Missing(space::LOG))?
+            .open
+            .statement
+            .device;
+        let generation = fields.generation;
+        let void =
+            self.d.account.is_void(log, seq, generation) || self.d.account.is_ahead(log_device, generation);
         if void || self.is_erased(&handle)? {
             self.disk.delete(space::BODY, &place_key(log, seq));
             return Ok(Verdict::Done);
@@ -348,7 +380,13 @@ impl Turn<'_> {
             self.disk.delete(space::BODY, &place_key(log, seq));
             return Ok(Verdict::Done);
         }
-        if !self.erasures_done(&sealed) || !self.built_on(&sealed, &document) {
+        // Of a revocation that isn't here yet: a batch overtakes the entry.
+        let unheard = generation > self.d.account.generation();
+        if unheard
+            || !self.leads_to_the_cut(log)
+            || !self.erasures_done(&sealed)
+            || !self.built_on(&sealed, &document)
+        {
             return Ok(Verdict::Waits);
         }
         let envelope = Envelope {
@@ -380,6 +418,9 @@ impl Turn<'_> {
         document.live += 1;
         self.disk.put(space::DOCUMENT, &handle.0, &document);
         self.disk.put(space::LIVE, &live_key(&handle, log, seq), &hash);
+        if !self.is_whole(&handle, log, &content)? {
+            return Ok(Verdict::Done);
+        }
         let (kind, at_ms, content) = incoming(content);
         self.effects.push(Output::Apply {
             handle,
@@ -390,6 +431,34 @@ impl Turn<'_> {
             at_ms,
         });
         Ok(Verdict::Done)
+    }
+
+    /// Whether content can be put out: pieces come in order, from the first on, and what ends them is of use only if all are
+    /// here. One can be missing because the server had no room for it: the author writes the document again then.
+    fn is_whole(&mut self, handle: &Handle, log: &LogId, content: &Content) -> Result<bool, DeviceError> {
+        let key = [handle.0, log.0].concat();
+        let known: Option<Pieces> = self.disk.get(space::PIECES, &key)?;
+        match content {
+            Content::Changes { .. } => Ok(true),
+            Content::Chunk { index, count, .. } => {
+                let next = known
+                    .filter(|known| known.count == *count)
+                    .map_or(0, |known| known.next);
+                let fits = *index == 0 || *index == next;
+                if fits {
+                    let (next, count) = (*index + 1, *count);
+                    self.disk.put(space::PIECES, &key, &Pieces { next, count });
+                } else {
+                    self.disk.delete(space::PIECES, &key);
+                }
+                Ok(fits)
+            }
+            Content::Snapshot { document, .. } => {
+                self.disk.delete(space::PIECES, &key);
+                let all = known.is_some_and(|known| known.next == known.count);
+                Ok(!document.is_empty() || all)
+            }
+        }
     }
 
     /// What an accepted snapshot covers is alive no more.
@@ -481,10 +550,8 @@ fn taken_apart(
 fn fits(content: &Content, kind: &Kind) -> bool {
     matches!(
         (content, kind),
-        (Content::Changes { .. }, Kind::Changes(_))
-            | (Content::Snapshot { .. }, Kind::Snapshot(_))
-            | (Content::Chunk { .. }, Kind::Chunk(_))
-    )
+        (Content::Changes { .. }, Kind::Changes(_)) | (Content::Snapshot { .. }, Kind::Snapshot(_))
+    ) || matches!((content, kind), (Content::Chunk { count, .. }, Kind::Chunk(_)) if *count <= MAX_PIECES)
 }
 
 fn incoming(content: Content) -> (Option<DocumentKind>, u64, Incoming) {

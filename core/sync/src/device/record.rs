@@ -64,6 +64,8 @@ pub mod space {
     /// Handle, generation and key reference → the envelope that brings in a key that was made here, as long as others may not
     /// have it.
     pub const FRESH: u8 = 26;
+    /// Handle and log → how far the pieces of a document are here.
+    pub const PIECES: u8 = 27;
 }
 
 /// A struct of the journal: its fields, one after the other.
@@ -183,6 +185,16 @@ stored! {
         covered: Positions,
         /// Envelopes of it that are alive.
         live: u64,
+    }
+}
+
+stored! {
+    /// Pieces of a document, one after the other.
+    pub(crate) struct Pieces {
+        /// The next one's index.
+        next: u32,
+        /// How many there are.
+        count: u32,
     }
 }
 

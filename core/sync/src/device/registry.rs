@@ -441,6 +441,11 @@ impl Turn<'_> {
             }
             return Ok(());
         };
+        // Whoever was shut out, and still has the epoch's key, can have signed it since.
+        let known = match self.d.account.shut_out_in(&table.author) {
+            Some(ended) => ended.saturating_sub(1),
+            None => self.d.account.generation(),
+        };
         for shard in shards {
             let place = usize::from(shard.index);
             let fits = shard_id(&account, shard) == table.shards[place];
@@ -448,7 +453,7 @@ impl Turn<'_> {
                 .get(place)
                 .and_then(|key| open_shard(&account, shard, key).ok());
             match opened {
-                Some(entries) if fits => self.merge(shard, &entries)?,
+                Some(entries) if fits => self.merge(shard, &entries, known)?,
                 // An older or a newer one than the table's.
                 _ if !fits => {}
                 _ => self.notice(Notice::Tampered),
@@ -479,12 +484,13 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn merge(&mut self, shard: &Shard, entries: &[KeyEntry]) -> Result<(), DeviceError> {
+    /// Takes the keys of a shard, of generations that its author can have known.
+    fn merge(&mut self, shard: &Shard, entries: &[KeyEntry], known: u32) -> Result<(), DeviceError> {
         let account = self.account();
         let mut whole = true;
         for entry in entries {
             let (handle, generation, key) = (entry.handle(), entry.generation(), entry.key());
-            if self.is_erased(&handle)? {
+            if self.is_erased(&handle)? || generation > known {
                 whole = false;
                 continue;
             }
