@@ -23,6 +23,7 @@ mod fork;
 mod gate;
 mod keychain;
 mod local;
+mod missing;
 mod outbox;
 mod pump;
 mod receive;
@@ -43,8 +44,8 @@ use hearth_protocol::id::{AccountId, DeviceId, DeviceKeys, Handle, Hash, LogId, 
 use hearth_protocol::message::Priority;
 
 pub use disk::{Journal, JournalError, MemoryJournal, Record, Rows};
-pub use erasure::StillMissing;
 pub use keychain::Keychain;
+pub use missing::StillMissing;
 pub use record::space;
 pub use recover::{Found, Recovery, Step};
 pub use status::{DeviceStatus, ErasureStatus, Link, Status, Waits};

@@ -8,7 +8,7 @@ use hearth_protocol::control::{Action, ControlEntry};
 use hearth_protocol::erasure::{Erase, EraseAck, EraseSet, Receipt, erased_root};
 use hearth_protocol::hash::Signed;
 use hearth_protocol::id::{DeviceId, Handle, Hash, LogId, VerifyKey};
-use hearth_protocol::limits::{EPOCH_BATCH_MS, MAX_ERASE_HANDLES};
+use hearth_protocol::limits::{EPOCH_BATCH_MS, MAX_ERASE_HANDLES, MAX_LOGS};
 use hearth_protocol::message::{ErasePart, PushErase, Request};
 use hearth_protocol::statement::AnyStatement;
 
@@ -356,6 +356,9 @@ impl Turn<'_> {
             self.disk.delete(space::FRESH, &key);
         }
         self.disk.delete(space::DOCUMENT, &handle.0);
+        for (key, _) in self.disk.page(space::PIECES, &handle.0, None, MAX_LOGS)? {
+            self.disk.delete(space::PIECES, &key);
+        }
         self.disk.delete(space::NEED, &handle.0);
         self.d.needed.remove(handle);
         self.d.turned_away.remove(handle);
@@ -749,95 +752,5 @@ impl Turn<'_> {
     /// A page of what waits; only to read it.
     pub(super) fn waiting(&self, number: u64) -> Result<Option<Waiting>, DeviceError> {
         self.disk.get(space::OUTBOX, &number.to_be_bytes())
-    }
-}
-
-/// What an erasure still waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StillMissing {
-    /// Devices that haven't said that they erased.
-    pub acks: Vec<DeviceId>,
-    /// No epoch has ended its keys yet.
-    pub epoch: bool,
-    /// Devices that haven't taken on an epoch at or behind that one.
-    pub epoch_acks: Vec<DeviceId>,
-    /// Servers without a receipt.
-    pub receipts: Vec<VerifyKey>,
-}
-
-impl StillMissing {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Device {
-    /// What an erasure still waits for; none: it isn't known here.
-    pub fn missing(&self, erase: &Hash) -> Option<StillMissing> {
-        let known = self.erased.all.get(erase)?;
-        // Devices enrolled after the epoch that ended it never had a key of it.
-        let end = known.ended.and_then(|epoch| self.epoch_entry(epoch));
-        let held = |member: &hearth_protocol::control::Member| {
-            member.revoked.is_none() && end.is_none_or(|end| member.enrolled < end)
-        };
-        let devices: Vec<DeviceId> = self
-            .account
-            .devices()
-            .iter()
-            .filter(|(_, member)| held(member))
-            .map(|(device, _)| *device)
-            .collect();
-        let acks = devices
-            .iter()
-            .filter(|device| !known.acks.contains(device))
-            .copied()
-            .collect();
-        let epoch_acks = devices
-            .iter()
-            .filter(|device| {
-                known
-                    .ended
-                    .is_none_or(|epoch| self.on_epoch.get(device).is_none_or(|number| *number < epoch))
-            })
-            .copied()
-            .collect();
-        let receipts = self
-            .servers()
-            .into_iter()
-            .filter(|key| !known.receipts.contains(key))
-            .collect();
-        Some(StillMissing {
-            acks,
-            epoch: known.ended.is_none(),
-            epoch_acks,
-            receipts,
-        })
-    }
-
-    /// The number of the entry that began an epoch.
-    pub(super) fn epoch_entry(&self, number: u64) -> Option<u64> {
-        let entry = self
-            .history
-            .iter()
-            .find(|entry| matches!(&entry.statement.action, Action::Epoch(epoch) if epoch.number == number));
-        entry.map(|entry| entry.statement.number)
-    }
-
-    /// The keys of every server that the control log names, oldest first.
-    pub(super) fn servers(&self) -> Vec<VerifyKey> {
-        let mut keys = Vec::new();
-        for entry in &self.history {
-            let server = match &entry.statement.action {
-                Action::Genesis(genesis) => genesis.server.as_ref(),
-                Action::ServerChange(change) => change.server.as_ref(),
-                _ => None,
-            };
-            if let Some(server) = server
-                && !keys.contains(&server.key)
-            {
-                keys.push(server.key);
-            }
-        }
-        keys
     }
 }

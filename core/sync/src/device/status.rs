@@ -3,7 +3,7 @@
 use hearth_protocol::id::{DeviceId, Hash, LogId, VerifyKey};
 use hearth_protocol::limits::ERASE_DEADLINE_MS;
 
-use super::erasure::StillMissing;
+use super::missing::StillMissing;
 use super::session::Stage;
 use super::{Device, Peer};
 
