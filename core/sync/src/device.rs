@@ -14,6 +14,8 @@
 
 mod answer;
 mod aside;
+mod ask;
+mod bring;
 mod certificate;
 mod control;
 mod disk;
@@ -31,6 +33,7 @@ mod record;
 mod recover;
 mod registry;
 mod session;
+mod start;
 mod statement;
 mod status;
 mod turn;
@@ -466,6 +469,12 @@ pub struct Device {
     confirmations_told: BTreeSet<Hash>,
     /// The next connection to the server asks first whether it is one: it was refused by somebody who hadn't shown it.
     asks_first: bool,
+    /// Envelopes that came out of their chain and wait for their keys, and the table they were last tried with.
+    torn: BTreeSet<(LogId, u64)>,
+    torn_table: Hash,
+    /// Some of them wait for pieces; and they are to be tried again.
+    torn_pieces: bool,
+    torn_again: bool,
     /// Nothing was done since the load.
     fresh: bool,
     /// The server's operator has removed the account from it.

@@ -1,5 +1,5 @@
-//! What happens to a control log that has two branches, and to what hangs on it: moving, new phrases, new devices that
-//! begin at a checkpoint, revocations that reach back, a full account.
+//! What happens to a control log that has two branches, and to what hangs on it: moving, new phrases,
+//! revocations that reach back, a full account.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod world;

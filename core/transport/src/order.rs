@@ -16,15 +16,19 @@ pub(crate) const HEAD_BYTES: usize = 2 + LogId::LENGTH;
 pub(crate) enum Lane {
     /// Those of the same log.
     Log(LogId),
-    /// None: it vouches for itself, or is garbage.
+    /// Those that are out of their chains, too: a document's pieces come before what puts them together.
+    Detached,
+    /// None: it is garbage.
     Free,
 }
 
 /// The lane, by the first bytes of a batch; none if more are needed.
 pub(crate) fn lane(start: &[u8]) -> Option<Lane> {
     let run = |reader: &mut Reader<'_>| -> Result<Lane, DecodeError> {
-        if reader.byte()? != 1 {
-            return Ok(Lane::Free);
+        match reader.byte()? {
+            1 => {}
+            2 => return Ok(Lane::Detached),
+            _ => return Ok(Lane::Free),
         }
         reader.byte()?;
         LogId::read(reader).map(Lane::Log)
@@ -90,16 +94,16 @@ impl<T> Order<T> {
 
     /// What may be handed on by now, in order.
     pub(crate) fn take(&mut self) -> Vec<(Vec<u8>, T)> {
-        let mut blocked: Vec<LogId> = Vec::new();
+        let mut blocked: Vec<Lane> = Vec::new();
         let mut ready = Vec::new();
         for (stream, entry) in &self.entries {
             match (&entry.lane, &entry.done) {
                 // It may be of any log.
                 (None, _) => break,
-                (Some(Lane::Log(log)), _) if blocked.contains(log) => {}
+                (Some(lane), _) if blocked.contains(lane) => {}
                 (Some(_), Some(_)) => ready.push(*stream),
-                (Some(Lane::Log(log)), None) => blocked.push(*log),
                 (Some(Lane::Free), None) => {}
+                (Some(lane), None) => blocked.push(*lane),
             }
         }
         ready
@@ -127,10 +131,23 @@ mod tests {
         order.lane_known(0, lane(&run(7, 0)[..HEAD_BYTES]).unwrap());
         order.done(1, run(7, 1), 1);
         order.done(2, run(8, 2), 2);
-        order.done(3, vec![2, 0], 3);
-        assert_eq!(order.take(), vec![(run(8, 2), 2), (vec![2, 0], 3)]);
+        order.done(3, vec![3, 0], 3);
+        assert_eq!(order.take(), vec![(run(8, 2), 2), (vec![3, 0], 3)]);
         order.done(0, run(7, 0), 0);
         assert_eq!(order.take(), vec![(run(7, 0), 0), (run(7, 1), 1)]);
+        assert!(order.entries.is_empty());
+    }
+
+    #[test]
+    fn what_is_out_of_its_chain_keeps_its_order_too() {
+        let mut order = Order::default();
+        (0..3).for_each(|stream| order.open(stream));
+        order.lane_known(0, lane(&[2]).unwrap());
+        order.done(1, vec![2, 1], 1);
+        order.done(2, run(7, 2), 2);
+        assert_eq!(order.take(), vec![(run(7, 2), 2)]);
+        order.done(0, vec![2, 0], 0);
+        assert_eq!(order.take(), vec![(vec![2, 0], 0), (vec![2, 1], 1)]);
         assert!(order.entries.is_empty());
     }
 

@@ -173,6 +173,8 @@ impl<S: Store> Relay<S> {
             row.folded = from;
         }
         let start = row.head;
+        // Of a log in which nothing lives any more, nothing signed is left to bring.
+        let bare = run.items.is_empty();
         let mut link = row.head.link;
         let mut seq = run.first_seq;
         for item in run.items.into_inner() {
@@ -273,7 +275,7 @@ impl<S: Store> Relay<S> {
         }
         debug_assert_eq!(number, row.number);
         // A frontier that nothing signed stood behind isn't taken over.
-        if (from.is_none() || row.head != start) && loaded.logs.get(&log) != Some(&row) {
+        if (from.is_none() || row.head != start || bare) && loaded.logs.get(&log) != Some(&row) {
             loaded.logs.insert(log, row);
             loaded.save_log(&mut self.rows, &log)?;
         }

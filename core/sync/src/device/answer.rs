@@ -100,6 +100,10 @@ impl Turn<'_> {
                 self.wake_at(retry);
                 return Ok(());
             }
+            Some(Asked::FetchCheckpoint(asked)) => {
+                self.start_refused(asked, code, retry);
+                return Ok(());
+            }
             Some(Asked::FetchShards) if waits => {
                 if let Some(session) = self.session() {
                     session.shards_asked = 0;

@@ -9,7 +9,7 @@ use hearth_protocol::envelope::{Envelope, HeaderVersion, Nothing, Sealed};
 use hearth_protocol::id::{Handle, LogId};
 use std::collections::BTreeSet;
 
-use super::record::{place_key, space};
+use super::record::{of_place_key, place_key, space};
 use super::turn::Turn;
 use super::{Device, DeviceError};
 
@@ -46,6 +46,17 @@ impl Turn<'_> {
                 self.advance(log, seq, &place);
             }
         }
+        let torn: Vec<(LogId, u64)> = self.d.torn.iter().copied().collect();
+        for (log, seq) in &torn {
+            let member = self
+                .d
+                .logs
+                .get(log)
+                .is_some_and(|log| self.d.account.member(&log.open.statement.device).is_some());
+            if !member {
+                self.torn_aside(log, *seq)?;
+            }
+        }
         if !stuck.is_empty() {
             self.apply_all()?;
             // Whatever had waited for these logs.
@@ -71,13 +82,27 @@ impl Turn<'_> {
         self.key_for(&envelope).map(|_| ())
     }
 
+    /// The same of an envelope that came out of its chain.
+    fn torn_aside(&mut self, log: &LogId, seq: u64) -> Result<(), DeviceError> {
+        if let (Some(previous), Some(sealed)) = (self.link_before(log, seq)?, self.body(log, seq)?)
+            && !self.is_applied_now(log, seq, &previous, sealed.clone())?
+        {
+            self.keep_its_key(log, seq, sealed)?;
+            self.disk.put(space::ASIDE, &place_key(log, seq), &Nothing {});
+            self.d.aside = true;
+        }
+        self.disk.delete(space::WAITS, &place_key(log, seq));
+        self.d.torn.remove(&(*log, seq));
+        Ok(())
+    }
+
     /// Applies what was set aside and lacks nothing any more, if anything has come since it was last tried.
     pub(super) fn try_aside(&mut self) -> Result<(), DeviceError> {
         if !self.d.aside || !std::mem::take(&mut self.d.aside_stale) {
             return Ok(());
         }
         self.each_aside(|turn, log, seq, sealed| {
-            let Some(previous) = turn.link_at(log, seq.saturating_sub(1))? else {
+            let Some(previous) = turn.link_before(log, seq)? else {
                 return Ok(false);
             };
             let done = turn.is_applied_now(log, seq, &previous, sealed)?;
@@ -126,11 +151,6 @@ impl Turn<'_> {
             }
         }
     }
-}
-
-fn of_place_key(key: &[u8]) -> Option<(LogId, u64)> {
-    let (log, seq) = key.split_first_chunk::<16>()?;
-    Some((LogId(*log), u64::from_be_bytes(seq.try_into().ok()?)))
 }
 
 pub(super) fn load(device: &mut Device, disk: &super::disk::Disk<'_>) -> Result<(), DeviceError> {

@@ -211,10 +211,16 @@ impl Turn<'_> {
                 }
             }
             if state.stored.seq > cut && !self.d.account.accepts_item(&device, &log, cut.saturating_add(1)) {
-                let link = self.link_at(&log, cut)?.unwrap_or(state.applied.link);
+                // Of what was folded away only whoever revoked knows the link.
+                let named = revocation.cut.get(&log).map(|head| head.link);
+                let link = self.link_at(&log, cut)?.or(named);
+                let link = link.unwrap_or(state.applied.link);
                 let head = Head { seq: cut, link };
                 if let Some(state) = self.d.logs.get_mut(&log) {
                     state.stored = head;
+                    if state.folded.seq > cut {
+                        state.folded = head;
+                    }
                     if state.applied.seq > cut {
                         state.applied = head;
                     }

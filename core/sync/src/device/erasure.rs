@@ -390,6 +390,16 @@ impl Turn<'_> {
             .filter(|(_, log)| log.applied.seq < log.stored.seq)
             .map(|(id, log)| (*id, log.applied.seq + 1, log.stored.seq))
             .collect();
+        let torn: Vec<(LogId, u64)> = self.d.torn.iter().copied().collect();
+        for (log, seq) in torn {
+            if let Some(body) = self.body(&log, seq)?
+                && handles.contains(&body.fields.handle)
+            {
+                self.disk.delete(space::BODY, &place_key(&log, seq));
+                self.disk.delete(space::WAITS, &place_key(&log, seq));
+                self.d.torn.remove(&(log, seq));
+            }
+        }
         for (log, from, to) in waiting {
             for seq in from..=to {
                 if let Some(body) = self.body(&log, seq)?
@@ -443,6 +453,7 @@ impl Turn<'_> {
             self.disk.put(space::ERASE, &id.0, &record);
             self.d.erased.finish(id);
             self.d.aside_stale = true;
+            self.d.torn_again = true;
             let account = self.account();
             let ack = EraseAck {
                 erase: *id,

@@ -14,6 +14,7 @@ use hearth_protocol::message::{Priority, Stored};
 use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{FewPositions, Head, Positions, VersionVector};
 
+use super::bring::Bringing;
 use super::pump::MISSING_AFTER_MS;
 use super::record::{
     Log, Piecemeal, Place, Server, Waiting, live_key, of_live_key, place_key, raised, space,
@@ -36,7 +37,7 @@ const MAX_RESENDS: u32 = 8;
 /// At least so long between two times.
 const RESEND_MS: u64 = 1_000;
 /// Bytes of an item beside its body, about.
-const ITEM_BYTES: usize = 400;
+pub(super) const ITEM_BYTES: usize = 400;
 
 impl Turn<'_> {
     /// Something is to be published: it waits on disk.
@@ -343,7 +344,11 @@ impl Turn<'_> {
             if !session.opened.contains(log) && (mine || state.stored.seq > have) {
                 openings.push(state.open.clone());
             }
-            if !mine && state.stored.seq > have {
+            if !mine
+                && !self.plan_torn(log, state.folded.seq, have)?
+                && state.stored.seq > have
+                && let Some(session) = self.session()
+            {
                 session.confirmed.insert(*log, have);
                 session.sending.insert(*log, have + 1);
             }
@@ -382,6 +387,11 @@ impl Turn<'_> {
         session.resent += 1;
         session.resent_at = now;
         session.unconfirmed.clear();
+        if session.resent > MAX_RESENDS && !session.bringing.is_empty() {
+            // It doesn't believe this device's frontier: everything else goes on.
+            session.bringing.clear();
+            session.resent = 0;
+        }
         if session.resent > MAX_RESENDS {
             self.notice(Notice::Refused {
                 code: ErrorCode::WrongLink,
@@ -390,6 +400,7 @@ impl Turn<'_> {
             self.end(None);
             return;
         }
+        session.bringing.values_mut().for_each(Bringing::again);
         for (log, next) in &mut session.sending {
             *next = session.confirmed.get(log).copied().unwrap_or(0) + 1;
         }
@@ -427,20 +438,24 @@ impl Turn<'_> {
                 next = after;
             }
         }
+        self.send_torn()?;
         self.seal_waiting()
     }
 
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         self.d.session.as_ref().map_or(0, |session| {
             let out: usize = session.unconfirmed.values().map(|(_, bytes)| *bytes).sum();
-            MAX_UNCONFIRMED_BYTES.saturating_sub(out)
+            let torn: usize = session.bringing.values().map(Bringing::unconfirmed).sum();
+            MAX_UNCONFIRMED_BYTES.saturating_sub(out + torn)
         })
     }
 
     /// Sends one run of a log from this number on; the number behind it, if there was one.
     fn send_run(&mut self, log: &LogId, from: u64, priority: Priority) -> Result<Option<u64>, DeviceError> {
         let last = self.d.logs.get(log).map_or(0, |state| state.stored.seq);
-        if from > last || self.room() == 0 {
+        // What was folded away here has no chain.
+        let folded = self.d.logs.get(log).map_or(0, |state| state.folded.seq);
+        if from <= folded || from > last || self.room() == 0 {
             return Ok(None);
         }
         let (mut items, mut bytes) = (Vec::new(), 0);
@@ -724,6 +739,10 @@ impl Turn<'_> {
             session.early.get_or_insert_with(|| stored.clone());
             return Ok(());
         }
+        self.torn_stored(&log, seq)?;
+        let Some(state) = self.d.logs.get(&log) else {
+            return Ok(());
+        };
         if seq > state.stored.seq || self.link_at(&log, seq)?.is_some_and(|link| link != stored.link) {
             if self.d.state.log == Some(log) {
                 self.d.state.doubtful = true;

@@ -61,6 +61,7 @@ impl Turn<'_> {
             self.apply_all()?;
             self.reach_target()?;
             self.set_aside()?;
+            self.finish_start()?;
             self.ask_confirmations()?;
             self.upload()?;
             self.say_applied_live()?;
@@ -76,6 +77,9 @@ impl Turn<'_> {
 
     /// After the gate: asks for what is missing.
     fn fetch_missing(&mut self) -> Result<(), DeviceError> {
+        if self.starts() {
+            return Ok(());
+        }
         let (vector, now) = (self.vector()?, self.now);
         let Some(session) = self.session() else {
             return Ok(());
@@ -130,6 +134,7 @@ impl Turn<'_> {
             session.target = Some(vector);
             session.missing_at = at;
         }
+        self.d.torn_again = true;
         self.reach_target()
     }
 
@@ -168,6 +173,13 @@ impl Turn<'_> {
             self.ask(Request::Vector(vector), Asked::Vector);
             return Ok(());
         }
+        // Behind what was folded away, perhaps: a checkpoint leads on from there.
+        if !missing.is_empty() && self.start_anew() {
+            return Ok(());
+        }
+        let Some(session) = self.session() else {
+            return Ok(());
+        };
         session.target = None;
         session.complete = true;
         session.ack_due = true;

@@ -15,6 +15,7 @@ use hearth_protocol::vector::Head;
 
 use super::record::{Document, Pieces, Place, live_key, of_live_key, place_key, raised, space};
 use super::session::Stage;
+use super::start::Start;
 use super::turn::Turn;
 use super::{DeviceError, Incoming, MAX_HELD_BYTES, Notice, Output, Proof, Suspicion};
 use crate::content::{Content, DocumentKind};
@@ -42,20 +43,29 @@ impl Turn<'_> {
         match Batch::decode(bytes) {
             Ok(Batch::Run(run)) => {
                 let known = self.d.logs.contains_key(&run.log);
-                if self.stage() == Some(Stage::Open) && known {
+                if self.stage() == Some(Stage::Open) && known && !self.waits_for_start() {
                     self.take_run(run)
                 } else {
                     self.hold(run.log, bytes.to_vec());
                     Ok(())
                 }
             }
-            // Only whoever starts from a checkpoint is sent these, and nothing here asks for it yet.
-            Ok(Batch::Detached(_)) => Ok(()),
+            // Only whoever begins at a checkpoint is sent these; or whoever asks too far back, and then does.
+            Ok(Batch::Detached(_)) if self.waits_for_start() => {
+                self.hold(LogId([0; 16]), bytes.to_vec());
+                Ok(())
+            }
+            Ok(Batch::Detached(list)) => self.take_detached(list.into_inner()),
             Err(_) => {
                 self.end(Some(ErrorCode::Malformed));
                 Ok(())
             }
         }
+    }
+
+    fn waits_for_start(&self) -> bool {
+        let session = self.d.session.as_ref();
+        session.is_some_and(|session| session.start == Start::Waiting)
     }
 
     /// Streams overtake each other: a run may come before its log's opening, the gate's answer, even the greeting's.
@@ -69,11 +79,12 @@ impl Turn<'_> {
             session.held.push_back((log, bytes));
         } else {
             session.dropped = true;
+            session.start_dropped = true;
         }
     }
 
     pub(super) fn release_held(&mut self) -> Result<(), DeviceError> {
-        if self.stage() != Some(Stage::Open) {
+        if self.stage() != Some(Stage::Open) || self.waits_for_start() {
             return Ok(());
         }
         let Some(session) = self.session() else {
@@ -82,10 +93,11 @@ impl Turn<'_> {
         let held = std::mem::take(&mut session.held);
         session.held_bytes = 0;
         for (log, bytes) in held {
-            if !self.d.logs.contains_key(&log) {
-                self.hold(log, bytes);
-            } else if let Ok(Batch::Run(run)) = Batch::decode(&bytes) {
-                self.take_run(run)?;
+            match Batch::decode(&bytes) {
+                Ok(Batch::Run(_)) if !self.d.logs.contains_key(&log) => self.hold(log, bytes),
+                Ok(Batch::Run(run)) => self.take_run(run)?,
+                Ok(Batch::Detached(list)) => self.take_detached(list.into_inner())?,
+                Err(_) => {}
             }
         }
         Ok(())
@@ -234,11 +246,12 @@ impl Turn<'_> {
 
     /// Whether everything that is stored is applied.
     pub(super) fn all_applied(&self) -> bool {
-        self.d.logs.values().all(|log| log.applied.seq == log.stored.seq)
+        !self.is_beginning() && self.d.logs.values().all(|log| log.applied.seq == log.stored.seq)
     }
 
     /// Applies what can be, until nothing moves any more.
     pub(super) fn apply_all(&mut self) -> Result<(), DeviceError> {
+        self.apply_waiting()?;
         loop {
             let ready: Vec<LogId> = self
                 .d
@@ -398,19 +411,19 @@ impl Turn<'_> {
         let Some(key) = self.key_for(&envelope)? else {
             return Ok(Verdict::Waits);
         };
-        let account = self.account();
-        let signer = self.log_key(log).ok_or(DeviceError::Missing(space::LOG))?;
-        let opened = open(&account, previous, &signer, &envelope, &key);
-        let content = opened
-            .ok()
-            .and_then(|(hash, bytes)| Some((hash, Content::decode(&bytes).ok()?)))
-            .filter(|(_, content)| fits(content, &envelope.sealed.fields.kind));
+        let content = self.unsealed(&envelope, previous, &key)?;
         let Some((hash, content)) = content else {
             // Rightly signed: its author's own fault. It keeps its place, and everybody drops it alike.
             self.notice(Notice::Damaged { log: *log, seq });
             self.disk.delete(space::BODY, &place_key(log, seq));
             return Ok(Verdict::Done);
         };
+        if let Content::Snapshot { document, .. } = &content
+            && document.is_empty()
+            && self.lacks_pieces(log, seq, &handle)?
+        {
+            return Ok(Verdict::Waits);
+        }
         if let Kind::Snapshot(covers) = &envelope.sealed.fields.kind {
             self.cover(&handle, &mut document, &covers.all(log, seq))?;
         }
@@ -459,6 +472,45 @@ impl Turn<'_> {
                 Ok(!document.is_empty() || all)
             }
         }
+    }
+
+    /// The header hash and content of an envelope; none: it isn't what it says.
+    fn unsealed(
+        &self,
+        envelope: &Envelope,
+        previous: &Link,
+        key: &Secret,
+    ) -> Result<Option<(Hash, Content)>, DeviceError> {
+        let signer = self
+            .log_key(&envelope.log)
+            .ok_or(DeviceError::Missing(space::LOG))?;
+        let opened = open(&self.account(), previous, &signer, envelope, key);
+        Ok(opened
+            .ok()
+            .and_then(|(hash, bytes)| Some((hash, Content::decode(&bytes).ok()?)))
+            .filter(|(_, content)| fits(content, &envelope.sealed.fields.kind)))
+    }
+
+    /// The content of an envelope that is here; none: its key isn't, or it isn't what it says.
+    pub(super) fn opened(
+        &mut self,
+        log: &LogId,
+        seq: u64,
+        previous: &Link,
+        sealed: Sealed,
+    ) -> Result<Option<Content>, DeviceError> {
+        let envelope = Envelope {
+            version: HeaderVersion::V1,
+            log: *log,
+            seq,
+            sealed,
+        };
+        let Some(key) = self.key_for(&envelope)? else {
+            return Ok(None);
+        };
+        Ok(self
+            .unsealed(&envelope, previous, &key)?
+            .map(|(_, content)| content))
     }
 
     /// What an accepted snapshot covers is alive no more.

@@ -61,6 +61,10 @@ pub mod space {
     /// Log and number → nothing: an envelope of somebody who was shut out that lacks what it names. It isn't applied; its
     /// body stays.
     pub const ASIDE: u8 = 23;
+    /// Log and number → the link before an envelope that came out of its chain, and its header hash.
+    pub const TORN: u8 = 24;
+    /// Log and number of those that wait for their key.
+    pub const WAITS: u8 = 25;
     /// Handle, generation and key reference → the envelope that brings in a key that was made here, as long as others may not
     /// have it.
     pub const FRESH: u8 = 26;
@@ -146,6 +150,8 @@ stored! {
         checkpoint: Option<Hash>,
         /// The device was revoked.
         revoked: bool,
+        /// The checkpoint that this device begins at, until all that lived there is here.
+        starting: Option<Hash>,
     }
 }
 
@@ -158,6 +164,8 @@ stored! {
         stored: Head,
         /// How far its items are applied: what is between the two waits.
         applied: Head,
+        /// Up to here only what lived at a checkpoint is here, out of its chain.
+        folded: Head,
         /// Of the own log: how far the server's `Stored` has been heard.
         safe: u64,
     }
@@ -172,6 +180,16 @@ stored! {
         header_hash: Hash,
         /// Its signature, unless it came as a bare hole.
         signature: Option<Signature>,
+    }
+}
+
+stored! {
+    /// An envelope that came out of its chain.
+    pub(crate) struct Torn {
+        /// The link before it.
+        previous: Link,
+        /// Its header hash.
+        header_hash: Hash,
     }
 }
 
@@ -219,6 +237,8 @@ stored! {
         instance: InstanceToken,
         /// How many erasures of its order are applied.
         cursor: u64,
+        /// Logs that it is being brought out of their chains, and up to where their living envelopes are there.
+        torn: Positions,
     }
 }
 
@@ -313,6 +333,12 @@ pub(crate) fn place_key(log: &LogId, seq: u64) -> [u8; 24] {
     key[..16].copy_from_slice(&log.0);
     key[16..].copy_from_slice(&seq.to_be_bytes());
     key
+}
+
+/// The log and the number of a place key.
+pub(crate) fn of_place_key(key: &[u8]) -> Option<(LogId, u64)> {
+    let (log, seq) = key.split_first_chunk::<16>()?;
+    Some((LogId(*log), u64::from_be_bytes(seq.try_into().ok()?)))
 }
 
 /// `handle ‖ log ‖ number`.

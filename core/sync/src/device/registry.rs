@@ -328,6 +328,7 @@ impl Turn<'_> {
         let id = part.table.id(&account);
         let mut another = false;
         if let Some(session) = self.session() {
+            session.registry_seen = true;
             another = session.their_table != id;
             session.shards_asked = 0;
             session.their_table = id;
@@ -535,6 +536,14 @@ impl Turn<'_> {
         if session.registry_after > self.now {
             let at = session.registry_after;
             self.wake_at(at);
+            return Ok(());
+        }
+        let comes = session
+            .ahead
+            .as_ref()
+            .is_some_and(|ahead| ahead.table != session.said_table);
+        if comes && !session.registry_seen {
+            // It is sent unasked.
             return Ok(());
         }
         if self.epoch_key().is_none() {

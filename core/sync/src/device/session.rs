@@ -9,15 +9,17 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
 use hearth_protocol::id::{DeviceId, Handle, Hash, InstanceToken, LogId, Signature, VerifyKey};
 use hearth_protocol::message::{
-    Ahead, Applied, Fetch, Hello, OpenAccount, Reply, ReplyFrame, Request, RequestFrame, Stored, Welcome,
+    Ahead, Hello, OpenAccount, Reply, ReplyFrame, Request, RequestFrame, Stored, Welcome,
     server_id, session_id,
 };
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::statement::{AnyStatement, LogOpen};
-use hearth_protocol::vector::{VersionVector, vector_digest};
+use hearth_protocol::vector::{Positions, VersionVector, vector_digest};
 use hearth_protocol::{PROTOCOL_VERSION, SUPPORTED_VERSIONS};
 
+use super::bring::Bringing;
 use super::record::{Server, space};
+use super::start::Start;
 use super::statement::SAY_AGAIN_MS;
 use super::turn::{ONLY, Turn};
 use super::{DeviceError, Notice, Peer};
@@ -73,6 +75,8 @@ pub(super) enum Asked {
     FetchWraps,
     FetchErasureIds(u64),
     FetchErasure(Hash),
+    /// The checkpoint to begin at; none: the newest.
+    FetchCheckpoint(Option<Hash>),
 }
 
 #[derive(Debug)]
@@ -90,6 +94,9 @@ pub(super) struct Session {
     /// What `Hello` said: the other side goes by it, whatever has changed here since.
     pub(super) said_root: Hash,
     pub(super) said_vector: Hash,
+    pub(super) said_table: Hash,
+    /// The other side's table came, whether or not it could be read.
+    pub(super) registry_seen: bool,
     pub(super) ahead: Option<Ahead>,
     /// A welcome whose proof can't be checked before the control log is here.
     pub(super) unproved: Option<Box<Welcome>>,
@@ -175,6 +182,21 @@ pub(super) struct Session {
     pub(super) before_their_erasure: BTreeSet<u64>,
     /// The other branch of a forked control log, as far as it is here.
     pub(super) branch: Vec<ControlEntry>,
+    /// Logs whose living envelopes the other side is brought out of their chains.
+    pub(super) bringing: BTreeMap<LogId, Bringing>,
+    /// The frontier that this device has vouched for in this session, once the other side has it.
+    pub(super) vouched: Option<VersionVector>,
+    pub(super) vouching: bool,
+    /// Whether it begins at a checkpoint, and whether the newest was asked for.
+    pub(super) start: Start,
+    pub(super) start_tried: bool,
+    /// Something of what lived there has come since its root was last looked at; and something had to be dropped.
+    pub(super) start_came: bool,
+    pub(super) start_dropped: bool,
+    /// What waits was tried once more.
+    pub(super) start_retried: bool,
+    /// Everything was applied, and what the pairing had named was looked for.
+    pub(super) join_checked: bool,
     /// The control logs differ, and the other one is being read.
     pub(super) fork_asked: bool,
     pub(super) published: bool,
@@ -248,6 +270,8 @@ impl Turn<'_> {
             stage: Stage::Greeting,
             said_root: Hash::ZERO,
             said_vector: Hash::ZERO,
+            said_table: Hash::ZERO,
+            registry_seen: false,
             ahead: None,
             unproved: None,
             publishing: None,
@@ -296,6 +320,15 @@ impl Turn<'_> {
             refused_for: SAY_AGAIN_MS,
             before_their_erasure: BTreeSet::new(),
             branch: Vec::new(),
+            bringing: BTreeMap::new(),
+            vouched: None,
+            vouching: false,
+            start: Start::No,
+            start_tried: false,
+            start_came: false,
+            start_dropped: false,
+            start_retried: false,
+            join_checked: false,
             fork_asked: false,
             published: false,
             up_to_date_said: false,
@@ -372,7 +405,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn server_record(&self) -> Result<Server, DeviceError> {
+    pub(super) fn server_record(&self) -> Result<Server, DeviceError> {
         let key = self.d.session.as_ref().and_then(|session| session.key);
         let known = match key {
             Some(key) => self.disk.get(space::SERVER, &key.0)?,
@@ -381,6 +414,7 @@ impl Turn<'_> {
         Ok(known.unwrap_or(Server {
             instance: InstanceToken([0; 16]),
             cursor: 0,
+            torn: Positions::default(),
         }))
     }
 
@@ -401,13 +435,20 @@ impl Turn<'_> {
     pub(super) fn hello(&mut self) -> Result<(), DeviceError> {
         let record = self.server_record()?;
         let account = self.account();
+        // A digest that nobody knows: nothing is sent before the checkpoint is asked for.
+        let starts = self.start_with().is_some() && self.at_home();
+        let vector = if starts {
+            Hash::ZERO
+        } else {
+            vector_digest(&account, &self.vector()?)
+        };
         let hello = Hello {
             versions: Set::new(SUPPORTED_VERSIONS.iter().copied())?,
             account,
             device: self.d.me,
             instance: record.instance,
             log: self.d.state.log,
-            vector: vector_digest(&account, &self.vector()?),
+            vector,
             control: self.d.account.head(),
             control_number: self.d.account.number(),
             erased_cursor: record.cursor,
@@ -418,28 +459,11 @@ impl Turn<'_> {
             session.stage = Stage::Greeting;
             session.said_root = hello.erased_root;
             session.said_vector = hello.vector;
+            session.said_table = hello.table;
+            session.start = if starts { Start::Wanted } else { Start::No };
         }
         self.ask(Request::Hello(Box::new(hello)), Asked::Hello);
         Ok(())
-    }
-
-    /// Sends a request.
-    pub(super) fn ask(&mut self, request: Request, asked: Asked) {
-        let Some(session) = self.d.session.as_mut() else {
-            return;
-        };
-        let id = session.next;
-        session.next += 1;
-        session.asked.insert(id, asked);
-        self.sends
-            .push(super::Output::Send(RequestFrame { id, request }.encode()));
-    }
-
-    pub(super) fn is_asked(&self, which: impl Fn(&Asked) -> bool) -> bool {
-        self.d
-            .session
-            .as_ref()
-            .is_some_and(|session| session.asked.values().any(which))
     }
 
     pub(super) fn frame(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
@@ -498,6 +522,9 @@ impl Turn<'_> {
                 if self.d.session.as_ref().is_some_and(|session| session.fork_asked) =>
             {
                 Ok(())
+            }
+            (Some(Asked::FetchCheckpoint(asked)), Reply::Statements(list)) => {
+                self.start_answered(asked, list.into_inner())
             }
             (asked, Reply::Statements(list)) => {
                 if let (None, Some(session)) = (&asked, self.session()) {
@@ -656,61 +683,6 @@ impl Turn<'_> {
             _ => false,
         };
         Ok(self.at_home() && (own || behind || unopened))
-    }
-
-    /// Whether the opening of a log is among what the account's server hasn't taken.
-    fn opening_waits(&self, log: &LogId) -> Result<bool, DeviceError> {
-        let account = self.account();
-        let waiting: Vec<(Vec<u8>, AnyStatement)> = self.disk.all(space::UNSENT, &[])?;
-        Ok(waiting.iter().any(|(_, statement)| {
-            matches!(statement, AnyStatement::LogOpen(open) if open.statement.log(&account) == *log)
-        }))
-    }
-
-    pub(super) fn ask_erasures(&mut self, from: u64) {
-        let range = hearth_protocol::message::Range {
-            from,
-            count: hearth_protocol::limits::MAX_STATEMENTS as u64,
-        };
-        self.ask(Request::Fetch(Fetch::Erasures(range)), Asked::FetchErasures);
-    }
-
-    pub(super) fn ask_control(&mut self) {
-        if !self.is_asked(|asked| matches!(asked, Asked::FetchControl)) {
-            let from = self.d.account.number() + 1;
-            let range = hearth_protocol::message::Range {
-                from,
-                count: hearth_protocol::limits::MAX_CONTROL_ENTRIES as u64,
-            };
-            self.ask(Request::Fetch(Fetch::Control(range)), Asked::FetchControl);
-        }
-    }
-
-    /// A signed statement to the other side, outside of the unsent ones.
-    pub(super) fn ask_statement(&mut self, number: u64, statement: AnyStatement) {
-        self.ask(
-            Request::Statement(Box::new(statement.clone())),
-            Asked::Statement(number, Box::new(statement)),
-        );
-    }
-
-    pub(super) fn ask_applied(&mut self, cursor: u64, root: Hash) {
-        self.ask(
-            Request::Applied(Applied {
-                erased_cursor: cursor,
-                erased_root: root,
-            }),
-            Asked::Applied,
-        );
-    }
-
-    pub(super) fn ask_shards(&mut self, shards: &[u8]) -> Result<(), DeviceError> {
-        let set = Set::new(shards.iter().copied())?;
-        if let Some(session) = self.session() {
-            session.shards_asked = shards.len().max(1);
-        }
-        self.ask(Request::Fetch(Fetch::Shards(set)), Asked::FetchShards);
-        Ok(())
     }
 }
 

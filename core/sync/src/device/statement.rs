@@ -21,7 +21,7 @@ use super::{Device, DeviceError, Notice, Proof, StillMissing, Suspicion};
 /// Kinds of statements that are kept, as the first byte of their record's key.
 const ERASE_ACK: u8 = 2;
 const EPOCH_ACK: u8 = 3;
-const CHECKPOINT: u8 = 6;
+pub(super) const CHECKPOINT: u8 = 6;
 
 /// What was refused is tried again after so long, then after twice that, …
 pub(super) const SAY_AGAIN_MS: u64 = 2_000;
@@ -348,6 +348,13 @@ impl Turn<'_> {
     /// A statement was taken.
     pub(super) fn said(&mut self, number: u64, statement: &AnyStatement) {
         let home = self.at_home();
+        let me = self.d.me;
+        if let (AnyStatement::Checkpoint(checkpoint), Some(session)) = (statement, self.session())
+            && session.vouching
+            && checkpoint.statement.device == me
+        {
+            session.vouched = Some(checkpoint.statement.frontier.clone());
+        }
         if let AnyStatement::LogOpen(open) = statement {
             let log = open.statement.log(&self.account());
             if let Some(session) = self.session() {
@@ -470,6 +477,7 @@ impl Turn<'_> {
                     open,
                     stored: head,
                     applied: head,
+                    folded: head,
                     safe: 0,
                 },
             );
@@ -538,6 +546,10 @@ impl Turn<'_> {
 
     /// Compares what another device says it has applied with what is here.
     fn compare(&mut self, peer: Peer) -> Result<(), DeviceError> {
+        if self.is_beginning() {
+            // What is applied isn't all here yet.
+            return Ok(());
+        }
         let theirs = &peer.heartbeat.statement;
         let device = theirs.device;
         let mut whole = true;
@@ -601,9 +613,16 @@ impl Turn<'_> {
         }
         for device in due {
             if let Some(peer) = self.disk.get::<Peer>(space::PEER, &device.0)?
+                && !self.is_beginning()
                 && self.lives_otherwise(&peer.heartbeat.statement)?
             {
                 self.notice(Notice::Suspicion(Suspicion::LiveRoot { device }));
+                if let Some(expected) = &self.d.state.expected
+                    && expected.checkpoint != Hash::ZERO
+                {
+                    // Something of what lived at the checkpoint was withheld, perhaps: once more.
+                    self.d.state.starting = Some(expected.checkpoint);
+                }
             }
         }
         Ok(())
@@ -755,7 +774,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn is_erasing(&self) -> bool {
+    pub(super) fn is_erasing(&self) -> bool {
         self.d.erased.all.values().any(|known| !known.done)
     }
 
@@ -783,15 +802,7 @@ impl Turn<'_> {
             return Ok(());
         }
         self.try_aside()?;
-        let checkpoint = Checkpoint {
-            device: self.d.me,
-            frontier: self.applied_vector()?,
-            live_root: self.live_root()?,
-            erased_root: self.d.erased.root(),
-            control: self.d.account.head(),
-            table: self.d.table,
-            at: self.at(),
-        };
+        let checkpoint = self.checkpoint_now()?;
         let account = self.account();
         let signed = self.d.signer.sign_statement(&account, checkpoint);
         self.d.state.checkpoint = Some(signed.id(&account));
@@ -799,6 +810,18 @@ impl Turn<'_> {
         self.disk.put(space::STATEMENT, &key, &signed);
         self.unsent(&AnyStatement::Checkpoint(Box::new(signed)));
         Ok(())
+    }
+
+    pub(super) fn checkpoint_now(&self) -> Result<Checkpoint, DeviceError> {
+        Ok(Checkpoint {
+            device: self.d.me,
+            frontier: self.applied_vector()?,
+            live_root: self.live_root()?,
+            erased_root: self.d.erased.root(),
+            control: self.d.account.head(),
+            table: self.d.table,
+            at: self.at(),
+        })
     }
 
     /// Of a new device: is what the other one vouched for here?
@@ -810,13 +833,13 @@ impl Turn<'_> {
             return Ok(());
         }
         if expected.checkpoint != Hash::ZERO {
-            let account = self.account();
-            let all: Vec<(Vec<u8>, Signed<Checkpoint>)> = self.disk.all(space::STATEMENT, &[CHECKPOINT])?;
-            let found = all
-                .into_iter()
-                .map(|(_, checkpoint)| checkpoint)
-                .find(|checkpoint| checkpoint.id(&account) == expected.checkpoint);
-            match found {
+            match self.checkpoint_of(&expected.checkpoint)? {
+                // Begun at it: nothing of what lived there is missing, or somebody else has to agree.
+                Some(checkpoint) if self.d.logs.values().any(|log| log.folded.seq > 0) => {
+                    if !self.has_lived_there(&checkpoint.statement)? && !self.is_agreed_with()? {
+                        return Ok(());
+                    }
+                }
                 Some(checkpoint) if !self.fits(&checkpoint.statement)? => {
                     self.misses_expected();
                     return Ok(());
@@ -895,6 +918,15 @@ impl Turn<'_> {
         self.settle_epoch();
         self.publish();
         let complete = self.d.session.as_ref().is_some_and(|session| session.complete);
+        if complete && self.all_applied() && self.d.state.expected.is_some() {
+            // The keys may have come after everything else.
+            let first = self
+                .session()
+                .is_some_and(|session| !std::mem::replace(&mut session.join_checked, true));
+            if first {
+                self.check_expected()?;
+            }
+        }
         if complete && self.at_home() {
             self.fold()?;
             self.heartbeat()?;

@@ -179,6 +179,9 @@ impl<'a> Turn<'a> {
         if seq == state.stored.seq {
             return Ok(Some(state.stored.link));
         }
+        if seq == state.folded.seq {
+            return Ok(Some(state.folded.link));
+        }
         let place: Option<super::record::Place> = self.disk.get(space::PLACE, &place_key(log, seq))?;
         Ok(place.map(|place| place.link))
     }
@@ -215,6 +218,7 @@ impl<'a> Turn<'a> {
                 open: open.clone(),
                 stored: head,
                 applied: head,
+                folded: head,
                 safe: 0,
             },
         );
@@ -277,6 +281,10 @@ fn empty(keys: Keychain, genesis: ControlEntry) -> Result<Device, DeviceError> {
         confirmations_told: BTreeSet::new(),
         aside: false,
         aside_stale: false,
+        torn: BTreeSet::new(),
+        torn_table: Hash::ZERO,
+        torn_pieces: false,
+        torn_again: false,
         fresh: true,
         removed: false,
         phrase: None,
@@ -324,6 +332,10 @@ pub(super) fn load(journal: &dyn Journal, keys: Keychain) -> Result<Device, Devi
     super::statement::load(&mut device, &disk)?;
     super::registry::load(&mut device, &disk)?;
     super::aside::load(&mut device, &disk)?;
+    disk.each(space::WAITS, &[], |key, _: u8| {
+        device.torn.extend(super::record::of_place_key(key));
+        Ok(())
+    })?;
     // A keychain that is further than the journal: the database is from a backup.
     if let Some(log) = device.state.log.and_then(|log| device.logs.get(&log)) {
         let ahead = device.keys.seq > log.stored.seq

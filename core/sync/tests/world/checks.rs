@@ -1,5 +1,7 @@
 //! What has to be true of a world.
 
+use std::collections::BTreeSet;
+
 use hearth_protocol::id::Handle;
 use hearth_sync::device::{Notice, space};
 use memchr::memmem;
@@ -22,6 +24,17 @@ pub fn is_accusation(notice: &Notice) -> bool {
             | Notice::Suspicion(_)
             | Notice::Damaged { .. }
     )
+}
+
+/// Documents that differ, each with how many changes of it either has.
+fn differences(one: &Documents, other: &Documents) -> Vec<(Handle, [Option<usize>; 2])> {
+    let handles: BTreeSet<&Handle> = one.keys().chain(other.keys()).collect();
+    let both = handles
+        .into_iter()
+        .map(|handle| (*handle, [one.get(handle), other.get(handle)]));
+    both.filter(|(_, [one, other])| one != other)
+        .map(|(handle, both)| (handle, both.map(|changes| changes.map(|changes| changes.len()))))
+        .collect()
 }
 
 impl World {
@@ -54,8 +67,8 @@ impl World {
                 Some((other, documents)) => {
                     assert!(
                         *documents == this.disk.documents,
-                        "nodes {other} and {node} differ: {documents:?}\n{:?}\n{:#?}\n{:#?}",
-                        this.disk.documents,
+                        "nodes {other} and {node} differ: {:?}\n{:#?}\n{:#?}",
+                        differences(documents, &this.disk.documents),
                         device.status(self.now),
                         self.device(other).status(self.now),
                     );
