@@ -4,9 +4,11 @@
 
 mod world;
 
+use hearth_protocol::control::RevokeReason;
 use hearth_protocol::entropy::Entropy as _;
 use hearth_protocol::envelope::Batch;
 use hearth_protocol::message::Reply;
+use hearth_relay::Space;
 use hearth_sync::device::{Input, Notice};
 use world::{Passing, Tap, World};
 
@@ -16,6 +18,7 @@ const HOUR_MS: u64 = 60 * 60 * 1_000;
 /// So many devices of one account, online and at rest.
 fn devices(seed: u64, count: usize) -> World {
     let mut world = World::new(seed);
+    world.relays[0].config_mut().folds = true;
     world.online(0);
     world.settle(1_000);
     while world.nodes.len() < count {
@@ -58,7 +61,6 @@ fn a_new_device_begins_at_the_checkpoint_of_its_pairing() {
     let wanted = std::env::var("COLD").ok().and_then(|text| text.parse().ok());
     let count: usize = wanted.unwrap_or(300);
     let mut world = devices(80, 2);
-    world.relays[0].config_mut().folds = true;
     let mut handles = Vec::new();
     for number in 0..count {
         let handle = world.handle();
@@ -128,7 +130,6 @@ fn whoever_slept_while_holes_were_folded_away_gets_on_again() {
     for seed in 90..93 {
         println!("seed {seed}");
         let mut world = devices(seed, 3);
-        world.relays[0].config_mut().folds = true;
         let (kept, gone) = (world.handle(), world.handle());
         world.edit(0, kept, b"one");
         world.edit(2, kept, b"two");
@@ -163,7 +164,6 @@ fn beginning_at_a_checkpoint_survives_crashes_and_broken_connections() {
     for seed in 100..112 {
         println!("seed {seed}");
         let mut world = devices(seed, 2);
-        world.relays[0].config_mut().folds = true;
         for number in 0..40u8 {
             let handle = world.handle();
             world.edit(usize::from(number % 2), handle, &vec![number; 30_000]);
@@ -251,7 +251,6 @@ fn a_device_that_began_at_a_checkpoint_can_bring_everything_to_another_server() 
 /// is all erased. The handles, and the server that it moves to.
 fn moving(seed: u64) -> (World, Vec<hearth_protocol::id::Handle>, usize) {
     let mut world = devices(seed, 2);
-    world.relays[0].config_mut().folds = true;
     let mut handles = Vec::new();
     for number in 0..30u8 {
         let handle = world.handle();
@@ -353,6 +352,182 @@ fn a_document_in_pieces_comes_out_of_its_chain_whole_in_any_order() {
         assert!(world.seen(new, |notice| *notice == Notice::JoinComplete));
         world.assert_converged();
         assert!(world.nodes[new].disk.documents[&large].contains(&text));
+        world.assert_honest();
+    }
+}
+
+/// Rows of items that a server keeps, holes and living ones.
+fn item_rows(world: &World, relay: usize) -> usize {
+    let rows = world.relays[relay].store().inner.rows();
+    rows.filter(|(_, space, _, _)| *space == Space::Items).count()
+}
+
+#[test]
+fn the_second_pairing_folds_and_the_third_device_gets_all_that_lives() {
+    for seed in 180..186 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 2);
+        let (kept, edited, gone) = (world.handle(), world.handle(), world.handle());
+        world.edit(0, kept, b"kept");
+        world.edit(0, gone, b"the secret");
+        // So often that a snapshot takes their place.
+        for round in 0..100u8 {
+            world.edit(usize::from(round % 2), edited, &[round]);
+            world.settle(1_000);
+        }
+        world.settle(DAY_MS);
+        world.erase(1, gone);
+        world.settle(5_000);
+        let before = item_rows(&world, 0);
+        world.give(0, Input::Checkpoint);
+        world.settle(5_000);
+        joined(&mut world, 0);
+        assert_eq!(item_rows(&world, 0), before);
+        world.give(1, Input::Checkpoint);
+        world.settle(5_000);
+        joined(&mut world, 1);
+        let folded = item_rows(&world, 0);
+        assert!(folded < before / 2, "{folded} of {before}");
+        world.give(2, Input::Checkpoint);
+        world.settle(5_000);
+        let (last, _) = joined(&mut world, 2);
+        world.assert_converged();
+        world.assert_gone(&gone);
+        let documents = &world.nodes[last].disk.documents;
+        assert_eq!((documents.len(), documents[&edited].len()), (2, 100));
+        world.settle(2 * DAY_MS);
+        world.assert_honest();
+    }
+}
+
+#[test]
+fn a_device_from_a_backup_of_before_the_folding_gets_on_again() {
+    for seed in 190..196 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 3);
+        let (kept, gone) = (world.handle(), world.handle());
+        world.edit(2, kept, b"before the backup");
+        world.edit(0, gone, b"the secret");
+        world.settle(5_000);
+        let backup = world.nodes[2].disk.clone();
+        world.edit(2, kept, b"after the backup");
+        world.settle(5_000);
+        world.offline(2);
+        for round in 0..4u8 {
+            let other = world.handle();
+            world.edit(0, other, &[round]);
+            world.edit(1, kept, &[round]);
+            world.settle(5_000);
+            if round == 1 {
+                world.erase(0, gone);
+                world.settle(5_000);
+            }
+            world.give(usize::from(round % 2), Input::Checkpoint);
+            world.settle(5_000);
+        }
+        world.restore_disk(2, backup);
+        world.online(2);
+        world.settle(60_000);
+        assert!(world.seen(2, |notice| *notice == Notice::RestoredOrCopied));
+        world.give(2, Input::Restored);
+        world.settle(2 * DAY_MS);
+        world.assert_converged();
+        world.assert_gone(&gone);
+        assert_eq!(world.nodes[2].disk.documents[&kept].len(), 6);
+        world.assert_nobody_accused();
+    }
+}
+
+#[test]
+fn everybody_moves_to_another_server_after_the_folding() {
+    for seed in 200..206 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 2);
+        let (kept, gone) = (world.handle(), world.handle());
+        for round in 0..4u8 {
+            world.edit(0, kept, &[round]);
+            world.edit(1, gone, &[round]);
+            world.settle(5_000);
+            world.give(usize::from(round % 2), Input::Checkpoint);
+            world.settle(5_000);
+        }
+        let (third, _) = joined(&mut world, 1);
+        world.erase(0, gone);
+        world.edit(third, kept, b"by the third");
+        world.settle(5_000);
+        let (new, server) = world.another_server();
+        let (server, invitation) = (Some(server), String::new());
+        world.give(0, Input::ChangeServer { server, invitation });
+        world.settle(DAY_MS);
+        for node in 0..3 {
+            assert_eq!(world.nodes[node].calls, new);
+        }
+        world.edit(1, kept, b"at the new one");
+        world.give(1, Input::Checkpoint);
+        world.settle(5_000);
+        let fourth = world.enrol(1);
+        world.settle(1_000);
+        world.call(fourth, new);
+        world.settle(2 * DAY_MS);
+        world.assert_converged();
+        world.assert_gone(&gone);
+        assert_eq!(world.nodes[fourth].disk.documents[&kept].len(), 6);
+        assert!(world.seen(fourth, |notice| *notice == Notice::JoinComplete));
+        world.assert_honest();
+    }
+}
+
+#[test]
+fn the_phrase_brings_everything_back_after_the_folding() {
+    for seed in 210..216 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 2);
+        let (kept, gone) = (world.handle(), world.handle());
+        for round in 0..4u8 {
+            world.edit(0, kept, &[round]);
+            world.edit(1, gone, &[round]);
+            world.settle(5_000);
+            world.give(usize::from(round % 2), Input::Checkpoint);
+            world.settle(5_000);
+        }
+        world.erase(0, gone);
+        world.edit(1, kept, b"the last word");
+        world.settle(5_000);
+        world.retire(0);
+        world.retire(1);
+        let new = world.recover(&[]);
+        world.online(new);
+        world.settle(2 * DAY_MS);
+        let documents = &world.nodes[new].disk.documents;
+        assert_eq!((documents.len(), documents[&kept].len()), (1, 5));
+        world.assert_honest();
+    }
+}
+
+#[test]
+fn whoever_slept_begins_at_the_checkpoint_of_a_device_that_was_shut_out() {
+    for seed in 220..226 {
+        println!("seed {seed}");
+        let mut world = devices(seed, 3);
+        let kept = world.handle();
+        world.edit(2, kept, b"before");
+        world.settle(5_000);
+        world.offline(2);
+        for round in 0..3u8 {
+            world.edit(0, kept, &[round]);
+            world.settle(5_000);
+            world.give(0, Input::Checkpoint);
+            world.settle(5_000);
+        }
+        let target = world.device(0).id();
+        let reason = RevokeReason::Lost;
+        world.give(1, Input::Revoke { target, reason });
+        world.settle(60_000);
+        world.edit(1, kept, b"after");
+        world.online(2);
+        world.settle(2 * DAY_MS);
+        world.assert_converged();
+        assert_eq!(world.nodes[2].disk.documents[&kept].len(), 5);
         world.assert_honest();
     }
 }

@@ -93,8 +93,8 @@ impl<S: Store> Relay<S> {
                 Some(wraps) => Reply::Wraps(Box::new(wraps)),
                 None => return Err(ErrorCode::NotFound.into()),
             },
-            Fetch::NewestCheckpoint(_) => match self.checkpoints(account)?.pop() {
-                Some((_, checkpoint)) => Reply::Statements(one(AnyStatement::Checkpoint(checkpoint))),
+            Fetch::NewestCheckpoint(_) => match self.newest_checkpoint(account)? {
+                Some(checkpoint) => Reply::Statements(one(AnyStatement::Checkpoint(checkpoint))),
                 None => return Err(ErrorCode::NotFound.into()),
             },
             _ => return Err(ErrorCode::NotFound.into()),
@@ -200,6 +200,13 @@ impl<S: Store> Relay<S> {
             .map(|(_, found)| found)
             .find(|found| found.id(account) == *checkpoint)
             .ok_or(ErrorCode::NotFound)?;
+        let newest = self.newest_checkpoint(account)?;
+        if !self.reaches_folded(account, &found.statement.frontier)?
+            && newest.is_some_and(|newest| newest.id(account) != *checkpoint)
+        {
+            // Behind what was folded away since: the newest leads on.
+            return Err(ErrorCode::NotFound.into());
+        }
         let loaded = self.loaded(account)?;
         let mut before = BTreeMap::new();
         let mut sent = BTreeMap::new();

@@ -9,7 +9,7 @@ use hearth_protocol::hash::{Signed, Statement};
 use hearth_protocol::id::{AccountId, DeviceId, Hash, Link, LogId};
 use hearth_protocol::limits::{LOGS_FOR_NEW_DEVICES, MAX_DEVICE_LOGS, MAX_LOGS};
 use hearth_protocol::statement::{AnyStatement, Checkpoint, EpochAck, Grant, Heartbeat, LogOpen};
-use hearth_protocol::vector::Head;
+use hearth_protocol::vector::{Head, VersionVector};
 
 use super::control::any_log_key;
 use super::{ACCEPTED, Fault, Relay, Turn};
@@ -29,6 +29,15 @@ const ACK_BYTES: u64 = 300;
 
 /// Checkpoints with their cursors.
 pub(super) type Checkpoints = Vec<(u64, Box<Signed<Checkpoint>>)>;
+
+/// How far both frontiers reach.
+fn behind_both(one: &VersionVector, other: &VersionVector) -> VersionVector {
+    let lower = one.iter().filter_map(|(log, head)| {
+        let theirs = other.get(log)?;
+        Some((*log, if theirs.seq < head.seq { *theirs } else { *head }))
+    });
+    VersionVector::new(lower).unwrap_or_default()
+}
 
 fn newest_key(kind: u8, device: &DeviceId) -> [u8; 33] {
     let mut key = [kind; 33];
@@ -58,7 +67,9 @@ impl<S: Store> Relay<S> {
             }
             AnyStatement::Grant(grant) => self.take_grant(account, grant)?,
             AnyStatement::Heartbeat(heartbeat) => self.take_heartbeat(account, heartbeat)?,
-            AnyStatement::Checkpoint(checkpoint) => self.take_checkpoint(account, checkpoint)?,
+            AnyStatement::Checkpoint(checkpoint) => {
+                self.take_checkpoint(account, checkpoint, turn.now_ms)?;
+            }
         }
         let after = self.loaded(account)?.row.statements;
         let session = self.session(id)?;
@@ -156,11 +167,21 @@ impl<S: Store> Relay<S> {
         Ok(found)
     }
 
-    /// What a device has said that no longer counts once it is out.
+    /// What a device has said that no longer counts once it is out. The newest checkpoint of all stays until a member makes
+    /// another: without one nobody could begin behind what was folded away.
     pub(super) fn drop_newest(&mut self, account: &AccountId, device: &DeviceId) -> Result<(), StoreError> {
-        [EPOCH_ACK, GRANT, HEARTBEAT, CHECKPOINT]
+        [EPOCH_ACK, GRANT, HEARTBEAT]
             .into_iter()
-            .try_for_each(|kind| self.drop_statement(account, kind, device))
+            .try_for_each(|kind| self.drop_statement(account, kind, device))?;
+        let newest = self.checkpoints(account)?.pop();
+        let known = self
+            .accounts
+            .get(account)
+            .is_some_and(|loaded| loaded.control.devices().contains_key(device));
+        if known && newest.is_some_and(|(_, newest)| newest.statement.device == *device) {
+            return Ok(());
+        }
+        self.drop_statement(account, CHECKPOINT, device)
     }
 
     /// Grants are for one epoch.
@@ -340,7 +361,12 @@ impl<S: Store> Relay<S> {
         )
     }
 
-    fn take_checkpoint(&mut self, account: &AccountId, checkpoint: &Signed<Checkpoint>) -> Result<(), Fault> {
+    fn take_checkpoint(
+        &mut self,
+        account: &AccountId,
+        checkpoint: &Signed<Checkpoint>,
+        now_ms: u64,
+    ) -> Result<(), Fault> {
         let statement = &checkpoint.statement;
         let key = self.member_key(account, &statement.device)?;
         checkpoint
@@ -349,21 +375,92 @@ impl<S: Store> Relay<S> {
         if self.is_checkpoint(account, &statement.id(account))? {
             return Ok(());
         }
-        // What stood until now is the newest but one from here on: behind it holes may go.
+        if self.contradicts(account, &statement.frontier)? {
+            return Err(ErrorCode::WrongLink.into());
+        }
+        let arriving = self.is_arriving(account, now_ms)?;
+        if !arriving && !self.reaches_folded(account, &statement.frontier)? {
+            // Nobody could begin there any more; the one that leads on stays.
+            return Ok(());
+        }
+        // What stood until now is the newest but one from here on: behind both holes may go.
         let fold = self
             .checkpoints(account)?
             .pop()
-            .map(|(_, last)| last.statement.frontier);
+            .map(|(_, last)| behind_both(&last.statement.frontier, &statement.frontier));
         self.replace_statement(
             account,
             CHECKPOINT,
             &statement.device,
             &AnyStatement::Checkpoint(Box::new(checkpoint.clone())),
         )?;
+        self.drop_old_checkpoints(account)?;
         match fold {
             Some(frontier) if self.config.folds => self.fold(account, &frontier),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a frontier names another link than the one that is here.
+    fn contradicts(&mut self, account: &AccountId, frontier: &VersionVector) -> Result<bool, Fault> {
+        self.load(account)?;
+        let Some(loaded) = self.accounts.get(account) else {
+            return Ok(false);
+        };
+        for (log, head) in frontier.iter() {
+            let Some(place) = loaded.log(account, log) else {
+                continue;
+            };
+            // A place that is there; what a claim beyond it says can't be known.
+            let known = (place.row.folded.seq..=place.row.head.seq).contains(&head.seq);
+            if known
+                && place
+                    .link_at(&self.rows, head.seq)?
+                    .is_some_and(|link| link != head.link)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether everything that was folded away lies behind a frontier: whoever begins there misses nothing.
+    pub(super) fn reaches_folded(
+        &mut self,
+        account: &AccountId,
+        frontier: &VersionVector,
+    ) -> Result<bool, Fault> {
+        let loaded = self.loaded(account)?;
+        Ok(loaded.logs.iter().all(|(log, row)| {
+            let last = loaded.control.last_item(&row.open.statement.device, log);
+            let has = frontier.get(log).map_or(0, |head| head.seq);
+            has >= row.folded.seq.min(last)
+        }))
+    }
+
+    /// The newest checkpoint at which somebody can begin, of all that there are.
+    pub(super) fn newest_checkpoint(
+        &mut self,
+        account: &AccountId,
+    ) -> Result<Option<Box<Signed<Checkpoint>>>, Fault> {
+        let mut all = self.checkpoints(account)?;
+        for (_, checkpoint) in all.iter().rev() {
+            if self.reaches_folded(account, &checkpoint.statement.frontier)? {
+                return Ok(Some(checkpoint.clone()));
+            }
+        }
+        Ok(all.pop().map(|(_, checkpoint)| checkpoint))
+    }
+
+    /// A member's checkpoint takes the place of those of devices that are out.
+    fn drop_old_checkpoints(&mut self, account: &AccountId) -> Result<(), Fault> {
+        for (_, checkpoint) in self.checkpoints(account)? {
+            let device = checkpoint.statement.device;
+            if self.loaded(account)?.control.member(&device).is_none() {
+                self.drop_statement(account, CHECKPOINT, &device)?;
+            }
+        }
+        Ok(())
     }
 
     fn is_checkpoint(&self, account: &AccountId, id: &Hash) -> Result<bool, StoreError> {

@@ -135,11 +135,12 @@ impl Turn<'_> {
             AnyStatement::Checkpoint(checkpoint) => Some(checkpoint),
             _ => None,
         });
+        // Of one that is out, too: it may have made the last one, and its frontier counts as far as it was let.
         let by_member = found.filter(|checkpoint| {
-            let member = self.d.account.member(&checkpoint.statement.device);
+            let member = self.d.account.devices().get(&checkpoint.statement.device);
             genuine(checkpoint, &account, member.map(|member| &member.keys.log))
         });
-        // None: it isn't what a member signed. It goes on by chain, and whether all came stays open.
+        // None: it isn't what a device of the account signed. It goes on by chain, and whether all came stays open.
         let Some(checkpoint) = by_member else {
             self.start_refused(None, ErrorCode::NotFound, 0);
             return Ok(());
@@ -264,7 +265,8 @@ impl Turn<'_> {
             if seq == 0
                 || !before
                 || !self.d.account.accepts_item(&device, &log, seq)
-                || self.disk.has(space::TORN, &at)?
+                // With a place it was taken; without one its log hadn't begun here when it came.
+                || self.disk.has(space::TORN, &at)? && self.disk.has(space::PLACE, &at)?
             {
                 continue;
             }
@@ -392,6 +394,20 @@ impl Turn<'_> {
         let Some(session) = self.d.session.as_ref() else {
             return Ok(());
         };
+        if session.complete && !session.start_retried && !self.d.torn.is_empty() {
+            let at = session.missing_at.max(self.now);
+            if at == self.now
+                && let Some(session) = self.session()
+            {
+                // A key may have come with an envelope.
+                session.start_retried = true;
+                self.d.torn_again = true;
+            }
+            self.wake_at(at);
+        }
+        let Some(session) = self.d.session.as_ref() else {
+            return Ok(());
+        };
         if self.d.state.starting.is_none() || !session.complete || session.start == Start::No {
             return Ok(());
         }
@@ -401,14 +417,6 @@ impl Turn<'_> {
             return Ok(());
         }
         if !session.start_came && !self.d.torn.is_empty() {
-            let tried = self
-                .session()
-                .is_some_and(|session| std::mem::replace(&mut session.start_retried, true));
-            if !tried {
-                // A key may have come with an envelope.
-                self.d.torn_again = true;
-                self.wake_at(self.now);
-            }
             return Ok(());
         }
         if let Some(session) = self.session() {
@@ -447,6 +455,8 @@ impl Turn<'_> {
             .filter(|(_, seq)| *seq > 0)
             .collect();
         if let Some(session) = self.session() {
+            // If it turns out to lack something, the next connection begins again.
+            session.start = Start::No;
             session.unacked.extend(heads);
             session.ack_due = true;
         }

@@ -1,6 +1,7 @@
 //! Attacks on a device that comes new.
 
 use hearth_protocol::control::Action;
+use hearth_protocol::envelope::{Batch, Detached};
 use hearth_protocol::message::{Complete, Reply};
 use hearth_protocol::statement::AnyStatement;
 use hearth_protocol::vector::{Head, VersionVector};
@@ -187,4 +188,109 @@ fn another_accounts_server_is_not_believed_by_a_new_device() {
         "the genesis, and nobody else"
     );
     all_is_well(&mut world);
+}
+
+/// Changes what is sent to a node out of its chain.
+fn detached_to(
+    node: usize,
+    mut change: impl FnMut(Vec<Detached>) -> Vec<Detached> + 'static,
+) -> Option<crate::world::Tap> {
+    to(node, move |passing| match passing {
+        Passing::Batch(Batch::Detached(list)) => {
+            let list = change(list.into_inner());
+            vec![Passing::Batch(Batch::Detached(list.try_into().unwrap()))]
+        }
+        other => vec![other],
+    })
+}
+
+#[test]
+fn a_living_envelope_that_is_folded_away_is_missed_by_a_new_device() {
+    let (mut world, third, handle) = joining(10);
+    let kept = world.handle();
+    world.edit(1, kept, b"comes later");
+    world.settle(5_000);
+    world.down = detached_to(third, move |list| {
+        let others = list.into_iter();
+        others
+            .filter(|one| one.envelope.sealed.fields.handle != handle)
+            .collect()
+    });
+    world.online(third);
+    world.settle(120_000);
+    assert!(!has(&world, third, &handle, b"known to both"));
+    assert!(!world.seen(third, |notice| *notice == Notice::JoinComplete));
+    // By a heartbeat at the latest.
+    world.settle(25 * 60 * 60 * 1_000);
+    assert!(world.seen(third, |notice| matches!(
+        notice,
+        Notice::Suspicion(Suspicion::LiveRoot { .. } | Suspicion::Checkpoint)
+    )));
+    assert!(!world.seen(third, |notice| *notice == Notice::JoinComplete));
+    all_is_well(&mut world);
+    assert!(has(&world, third, &handle, b"known to both"));
+    assert!(world.seen(third, |notice| *notice == Notice::JoinComplete));
+}
+
+#[test]
+fn an_envelope_out_of_its_chain_that_is_not_as_it_was_signed_is_not_taken() {
+    for place in 0..4 {
+        let (mut world, third, handle) = joining(11);
+        world.down = detached_to(third, move |mut list| {
+            for one in &mut list {
+                match place {
+                    0 => one.previous.0[7] ^= 1,
+                    1 => one.envelope.seq += 1,
+                    2 => one.envelope.sealed.fields.handle.0[0] ^= 1,
+                    _ => one.envelope.sealed.signature.0[9] ^= 1,
+                }
+            }
+            list
+        });
+        world.online(third);
+        world.settle(60_000);
+        assert!(world.nodes[third].disk.documents.is_empty());
+        assert!(!world.seen(third, |notice| *notice == Notice::JoinComplete));
+        all_is_well(&mut world);
+        assert!(has(&world, third, &handle, b"known to both"));
+        assert!(world.seen(third, |notice| *notice == Notice::JoinComplete));
+    }
+}
+
+#[test]
+fn whoever_slept_misses_a_living_envelope_that_was_folded_away() {
+    let mut world = devices(12, 3);
+    world.relays[0].config_mut().folds = true;
+    let (known, missed) = (world.handle(), world.handle());
+    world.edit(0, known, b"known to all");
+    world.settle(5_000);
+    world.offline(2);
+    world.edit(0, missed, b"written meanwhile");
+    for round in 0..3u8 {
+        world.edit(1, known, &[round]);
+        world.settle(5_000);
+        world.give(0, Input::Checkpoint);
+        world.settle(5_000);
+    }
+    world.down = detached_to(2, move |list| {
+        let others = list.into_iter();
+        others
+            .filter(|one| one.envelope.sealed.fields.handle != missed)
+            .collect()
+    });
+    world.online(2);
+    world.settle(25 * 60 * 60 * 1_000);
+    assert!(!has(&world, 2, &missed, b"written meanwhile"));
+    assert!(world.seen(2, |notice| matches!(
+        notice,
+        Notice::Suspicion(Suspicion::LiveRoot { .. } | Suspicion::Checkpoint)
+    )));
+    for node in [0, 1] {
+        assert!(
+            world
+                .alarms(node)
+                .iter()
+                .all(|notice| matches!(notice, Notice::Suspicion(Suspicion::LiveRoot { .. })))
+        );
+    }
 }
