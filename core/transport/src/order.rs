@@ -12,7 +12,7 @@ use hearth_protocol::id::LogId;
 pub(crate) const HEAD_BYTES: usize = 2 + LogId::LENGTH;
 
 /// Which batches this one follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Lane {
     /// Those of the same log.
     Log(LogId),

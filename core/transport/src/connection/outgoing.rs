@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hearth_protocol::error::ErrorCode;
-use hearth_protocol::id::LogId;
 use hearth_protocol::message::Priority;
 use quinn::{SendStream, VarInt};
 use tokio::sync::{Notify, oneshot};
@@ -64,16 +63,16 @@ struct State {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: BTreeMap<(Priority, u64), Vec<u8>>,
-    /// Of each log, how many wait, and how urgent the last of them is.
-    logs: HashMap<LogId, (usize, Priority)>,
+    /// Of each lane, how many wait, and how urgent the last of them is.
+    lanes: HashMap<Lane, (usize, Priority)>,
     count: u64,
 }
 
 impl Queue {
     fn push(&mut self, bytes: Vec<u8>, priority: Priority) {
         let mut priority = priority;
-        if let Some(Lane::Log(log)) = lane(&bytes) {
-            let (count, last) = self.logs.entry(log).or_insert((0, priority));
+        if let Some(lane) = lane(&bytes).filter(|lane| *lane != Lane::Free) {
+            let (count, last) = self.lanes.entry(lane).or_insert((0, priority));
             priority = priority.max(*last);
             (*count, *last) = (*count + 1, priority);
         }
@@ -88,12 +87,12 @@ impl Queue {
             return None;
         }
         let ((priority, _), bytes) = entry.remove_entry();
-        if let Some(Lane::Log(log)) = lane(&bytes)
-            && let Some((count, _)) = self.logs.get_mut(&log)
+        if let Some(lane) = lane(&bytes)
+            && let Some((count, _)) = self.lanes.get_mut(&lane)
         {
             *count -= 1;
             if *count == 0 {
-                self.logs.remove(&log);
+                self.lanes.remove(&lane);
             }
         }
         Some((priority, bytes))
