@@ -33,7 +33,7 @@ fn differences(one: &Documents, other: &Documents) -> Vec<(Handle, [Option<usize
         .into_iter()
         .map(|handle| (*handle, [one.get(handle), other.get(handle)]));
     both.filter(|(_, [one, other])| one != other)
-        .map(|(handle, both)| (handle, both.map(|changes| changes.map(|changes| changes.len()))))
+        .map(|(handle, both)| (handle, both.map(|changes| changes.map(BTreeSet::len))))
         .collect()
 }
 
