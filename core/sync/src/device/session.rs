@@ -9,8 +9,8 @@ use hearth_protocol::error::ErrorCode;
 use hearth_protocol::hash::{Signed, verify};
 use hearth_protocol::id::{DeviceId, Handle, Hash, InstanceToken, LogId, Signature, VerifyKey};
 use hearth_protocol::message::{
-    Ahead, Hello, OpenAccount, Reply, ReplyFrame, Request, RequestFrame, Stored, Welcome,
-    server_id, session_id,
+    Ahead, Hello, OpenAccount, Reply, ReplyFrame, Request, RequestFrame, Stored, Welcome, server_id,
+    session_id,
 };
 use hearth_protocol::registry::RegistryUpdate;
 use hearth_protocol::statement::{AnyStatement, LogOpen};
