@@ -14,6 +14,7 @@ pub struct SyncServer {
     child: Option<Child>,
     listen: String,
     settings: Option<PathBuf>,
+    accounts: &'static str,
     variables: Vec<(String, String)>,
     /// What devices take: `hearth-sync://…`.
     pub address: String,
@@ -25,8 +26,17 @@ impl SyncServer {
         Self::start_with("", &[])
     }
 
+    /// Starts one on a free port, where whoever opens an account needs an invitation.
+    pub fn start_invited() -> Self {
+        Self::begin("", &[], "invitations")
+    }
+
     /// Starts one with settings (TOML, as in its guide) and environment variables.
     pub fn start_with(settings: &str, variables: &[(&str, &str)]) -> Self {
+        Self::begin(settings, variables, "open")
+    }
+
+    fn begin(settings: &str, variables: &[(&str, &str)], accounts: &'static str) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("hearth-sync")
             .tempdir()
@@ -41,6 +51,7 @@ impl SyncServer {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            accounts,
             folder,
             child: None,
             listen: "127.0.0.1:0".into(),
@@ -104,7 +115,14 @@ impl SyncServer {
             .open(self.folder.path().join("log"))
             .expect("a log");
         let mut child = self
-            .command(&["--listen", &self.listen, "--metrics", "off", "--accounts", "open"])
+            .command(&[
+                "--listen",
+                &self.listen,
+                "--metrics",
+                "off",
+                "--accounts",
+                self.accounts,
+            ])
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -70,6 +70,39 @@ fn an_account_moves_to_another_server_and_its_devices_follow() {
 }
 
 #[test]
+fn a_move_without_an_invitation_is_ended_by_the_same_again_with_one() {
+    let ((_a, a), (_b, b)) = (bare(), bare());
+    let old = SyncServer::start();
+    let new = SyncServer::start_invited();
+    a.json(&["account", "create", "--server", &old.address, "--name", "desk"]);
+    pair(&a, &b, &old);
+    let refused = a.run(&["account", "move", "--server", &new.address]);
+    assert_eq!(refused.code, 8, "{refused:?}");
+    assert!(refused.stderr.contains("--invitation"), "{refused:?}");
+    let code = new.operate(&["invite"]);
+    let arguments = [
+        "account",
+        "move",
+        "--server",
+        &new.address,
+        "--invitation",
+        code.trim(),
+    ];
+    let moved = a.json(&arguments);
+    assert_eq!(
+        (&moved["state"], &moved["server_address"]),
+        (&"live".into(), &new.address.clone().into())
+    );
+    let again = a.run(&arguments);
+    assert_eq!(again.code, 2, "{again:?}");
+    assert!(again.stderr.contains("at this server already"), "{again:?}");
+    a.json(&["memory", "add", "My dog is called Biscuit"]);
+    synced(&b, "what was written after the move", |b| {
+        address(b) == new.address.as_str() && knows(b, "Biscuit")
+    });
+}
+
+#[test]
 fn a_new_phrase_takes_the_place_of_the_old_one() {
     let ((_a, a), (_b, b), (_c, c)) = (bare(), bare(), bare());
     let server = SyncServer::start();

@@ -1,5 +1,6 @@
 //! What changes of an account as a whole: its server, and its recovery phrase.
 
+use hearth_protocol::control::ServerIdentity;
 use hearth_sync::device::{Input, Keychain, Notice};
 use hearth_sync::recovery::Phrase;
 use zeroize::Zeroizing;
@@ -7,13 +8,15 @@ use zeroize::Zeroizing;
 use super::super::{Engine, Result};
 use super::machine::OsEntropy;
 use super::run::Command;
-use super::{PATIENCE, reach, wait_notice};
+use super::{PATIENCE, Running, reach, wait_notice};
 use crate::error::EngineError;
 use crate::types::{MoveParams, SyncState, SyncStatus};
 
 impl Engine {
     /// Moves the account to another server. The other devices follow as soon as they ask the old one, which serves them until
     /// then; what it has erased stays erased, what the new one lacks devices bring.
+    ///
+    /// Where the new one asks for an invitation, and got none or a wrong one, the same again with a right one ends it.
     ///
     /// Errors: [`EngineError::Network`] when either server isn't reached or refuses, [`EngineError::InvalidRequest`] for an
     /// address that isn't one or is the account's own.
@@ -25,9 +28,7 @@ impl Engine {
         let before = running.ask(Command::Status).await??.server_address;
         let there = super::view::address(&server);
         if before == there {
-            return Err(EngineError::InvalidRequest(
-                "the account is at this server already".into(),
-            ));
+            return self.show_invitation(&running, server, params.invitation).await;
         }
         self.online(&running).await?;
         let mut notices = running.notices();
@@ -54,6 +55,29 @@ impl Engine {
         Err(EngineError::Network(format!(
             "the account has moved, and its new server isn't reached: {why}"
         )))
+    }
+
+    /// The account belongs to this server, which hasn't taken it for want of a code: calls again, with this one.
+    async fn show_invitation(
+        &self,
+        running: &Running,
+        server: ServerIdentity,
+        invitation: Option<String>,
+    ) -> Result<SyncStatus> {
+        let status = running.ask(Command::Status).await??;
+        let Some(invitation) = invitation.filter(|_| !status.reached) else {
+            return Err(EngineError::InvalidRequest(
+                "the account is at this server already".into(),
+            ));
+        };
+        // It is the server already, so that nothing but the code changes.
+        let input = Input::ChangeServer {
+            server: Some(server),
+            invitation,
+        };
+        running.step(input).await?;
+        self.online(running).await?;
+        running.ask(Command::Status).await?
     }
 
     /// A fresh recovery phrase. Nothing changes by it: show it, have it written down, then call [`Engine::change_phrase`].

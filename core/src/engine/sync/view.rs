@@ -181,7 +181,8 @@ pub(super) fn refusal(code: ErrorCode) -> String {
         }
         ErrorCode::Superseded => "another connection of this device took over".into(),
         ErrorCode::NotInvited => {
-            "this server opens accounts only by invitation: ask its operator for a code, and give it with --invitation"
+            "this server opens accounts only by invitation, and was shown no code that is good (one is for one account, and ends after \
+             some days): ask its operator for one, and give it with --invitation"
                 .into()
         }
         ErrorCode::AccountExists => "the server has this account already".into(),

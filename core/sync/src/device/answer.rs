@@ -56,6 +56,11 @@ impl Turn<'_> {
                 self.d.state.opened = true;
                 return self.hello();
             }
+            Some(Asked::Open) if code == ErrorCode::NotInvited => {
+                // Another device may have a code: the next connection asks whether the account is there by now.
+                self.d.state.opened = true;
+                self.d.asks_first = true;
+            }
             Some(Asked::Hello)
                 if matches!(
                     code,

@@ -43,6 +43,10 @@ impl Turn<'_> {
             Input::ChangeServer { server, invitation } => {
                 // Too long a code is none that a server gave.
                 self.d.state.invitation = invitation.try_into().unwrap_or_default();
+                if self.d.account.server() == server.as_ref() && self.stage() == Some(Stage::Opening) {
+                    // It was turned away for want of a code: the next call shows this one.
+                    self.end(None);
+                }
                 Action::ServerChange(Box::new(ServerChange { server }))
             }
             Input::Rotate => {
