@@ -100,6 +100,11 @@ impl Engine {
                             "this server has no account with this phrase".into(),
                         ));
                     }
+                    RecoveryStep::Refused(hearth_protocol::error::ErrorCode::Moved) => {
+                        return Err(EngineError::InvalidRequest(
+                            "the account has left this server: give the address of its new one".into(),
+                        ));
+                    }
                     RecoveryStep::Refused(code) => return Err(EngineError::Network(view::refusal(code))),
                     RecoveryStep::FalseServer => {
                         return Err(EngineError::Network(
