@@ -7,13 +7,21 @@ use super::{ApiError, ErrorCode};
 
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> ApiError {
-        let message = error.to_string();
+        let message = match &error {
+            EngineError::NotFound { what: "account" } => "this profile belongs to no account".to_owned(),
+            other => other.to_string(),
+        };
         let (code, hint, details) = match error {
             EngineError::InvalidRequest(_) => (ErrorCode::InvalidRequest, None, None),
             EngineError::NotFound { what } => (
                 ErrorCode::NotFound,
-                (what == "account")
-                    .then_some("make one with: hearth account create; or join one with: hearth devices pair"),
+                match what {
+                    "account" => {
+                        Some("make one with: hearth account create; or join one with: hearth devices pair")
+                    }
+                    "device" => Some("hearth devices list shows those there are"),
+                    _ => None,
+                },
                 Some(json!({ "what": what })),
             ),
             EngineError::Locked { needs } => (

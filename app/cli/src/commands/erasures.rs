@@ -4,11 +4,12 @@ use std::path::Path;
 
 use hearth_api::methods::Empty;
 use hearth_api::methods::sync::{
-    CertificateParams, EraseEverywhere, EraseEverywhereParams, ListErasures, RotateKeys, WriteCertificate,
+    CertificateParams, EraseEverywhere, EraseEverywhereParams, GetSyncStatus, ListErasures, RotateKeys,
+    WriteCertificate,
 };
-use hearth_api::types::{EraseEverywhereEvent, EraseParams, ErasedEverywhere, ErasureInfo};
+use hearth_api::types::{DeviceInfo, EraseEverywhereEvent, EraseParams, ErasedEverywhere, ErasureInfo};
 use hearth_api::{Client, ErrorCode, Update};
-use hearth_core::certificate::{self, Report, Residual, Standing};
+use hearth_core::certificate::{self, DeviceReport, Report, Residual, Standing};
 use serde_json::json;
 
 use super::memory::erase::{self, Wishes};
@@ -98,16 +99,17 @@ pub(super) async fn run(profile: &Profile, args: Erasures, output: &Output) -> R
                 if output.json {
                     return output.value(&erasure);
                 }
-                show(&erasure, output)
+                let devices = client.call::<GetSyncStatus>(Empty {}).await?.devices;
+                show(&erasure, &devices, output)
             }
             Erasures::Certificate {
                 erasure,
                 output: path,
             } => {
-                let erasure = find(client, &erasure).await?.erasure;
+                let erasure = find(client, &erasure).await?;
                 let path = std::path::absolute(&path).map_err(|error| Failure::file(&path, &error))?;
                 let params = CertificateParams {
-                    erasure,
+                    erasure: erasure.erasure.clone(),
                     path: path.clone(),
                 };
                 let written = client.call::<WriteCertificate>(params).await?;
@@ -117,9 +119,15 @@ pub(super) async fn run(profile: &Profile, args: Erasures, output: &Output) -> R
                 let standing = if written.complete {
                     "complete"
                 } else {
-                    "provisional: not everybody has confirmed yet"
+                    "provisional"
                 };
-                output.line(&format!("Wrote {} ({standing}).", path.display()))
+                output.line(&format!("Wrote {} ({standing}).", path.display()))?;
+                if let Some(waits) = waits(&erasure) {
+                    output.aside(&format!(
+                        "It waits for {waits}. Write it again when that is there."
+                    ));
+                }
+                Ok(())
             }
         }
     })
@@ -154,10 +162,13 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(error)
 }
 
-fn standing(standing: Standing) -> &'static str {
-    match standing {
+fn confirmed(device: &DeviceReport) -> &'static str {
+    match device.standing {
         Standing::Confirmed => "confirmed",
         Standing::NeverHeld => "never had a key of it",
+        Standing::Missing if device.unacknowledged.is_empty() => {
+            "has erased it, and hasn't confirmed the keys that come after it"
+        }
         Standing::Missing => "hasn't confirmed",
         Standing::RevokedConfirmed => "confirmed, shut out since",
         Standing::RevokedUnconfirmed => "shut out before it confirmed: nobody knows what it still has",
@@ -216,7 +227,7 @@ fn tell(report: &Report, output: &Output) -> Result<(), Failure> {
         output.line(&format!(
             "device   {}  {}",
             short(&device.device.to_string()),
-            standing(device.standing)
+            confirmed(device)
         ))?;
     }
     for server in &report.servers {
@@ -249,7 +260,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "keys_ended": report.unended.is_empty(),
         "devices": report.devices.iter().map(|device| json!({
             "device": device.device.to_string(),
-            "standing": standing(device.standing),
+            "standing": confirmed(device),
             "confirmed": matches!(device.standing, Standing::Confirmed | Standing::RevokedConfirmed),
         })).collect::<Vec<_>>(),
         "servers": report.servers.iter().map(|server| json!({
@@ -316,7 +327,7 @@ fn waits(erasure: &ErasureInfo) -> Option<String> {
         parts.push("the server's receipt".to_owned());
     }
     if erasure.waits_for_new_keys {
-        parts.push("new keys".to_owned());
+        parts.push("new keys (within a day, or now: hearth devices rotate)".to_owned());
     } else if !erasure.waits_for_keys_of.is_empty() {
         parts.push(format!(
             "the new keys on {}",
@@ -327,7 +338,14 @@ fn waits(erasure: &ErasureInfo) -> Option<String> {
     Some(format!("{overdue}{}", parts.join(", ")))
 }
 
-fn show(erasure: &ErasureInfo, output: &Output) -> Result<(), Failure> {
+fn show(erasure: &ErasureInfo, devices: &[DeviceInfo], output: &Output) -> Result<(), Failure> {
+    let named = |id: &str| {
+        let known = devices.iter().find(|device| device.device == id);
+        match known.filter(|device| !device.name.is_empty()) {
+            Some(device) => format!("{} ({})", short(id), text::one_line(&device.name, 60)),
+            None => short(id),
+        }
+    };
     output.line(&format!("erasure    {}", erasure.erasure))?;
     if let Some(because) = &erasure.because {
         output.line(&format!("follows    {because}"))?;
@@ -337,10 +355,10 @@ fn show(erasure: &ErasureInfo, output: &Output) -> Result<(), Failure> {
         text::ago(erasure.at_ms, text::now_ms())
     ))?;
     for device in &erasure.confirmed {
-        output.line(&format!("confirmed  {}", short(device)))?;
+        output.line(&format!("confirmed  {}", named(device)))?;
     }
     for device in &erasure.waits_for_devices {
-        output.line(&format!("waits for  {}", short(device)))?;
+        output.line(&format!("waits for  {}", named(device)))?;
     }
     output.line(&format!("receipts   {}", erasure.receipts))?;
     output.line(&match waits(erasure) {

@@ -65,10 +65,11 @@ pub(super) fn say_state(status: &SyncStatus, output: &Output) -> Result<(), Fail
         SyncState::LocalNetwork => return output.line(&on_local_network(status)),
         SyncState::Offline if status.problem.is_some() => "Offline: everything works here.",
         SyncState::Offline => "Offline: everything works, and goes out as soon as the server is reached.",
+        SyncState::Connecting if status.problem.is_some() => "Not connected: everything works here.",
         SyncState::Connecting => "Connecting: the server hasn't answered yet. Everything works meanwhile.",
         SyncState::CatchingUp => "Catching up.",
         SyncState::Live if status.settled && status.changed_here == 0 => "In sync.",
-        SyncState::Live => "Connected; not everything is confirmed yet.",
+        SyncState::Live => "Connected; some of it is still on its way.",
         SyncState::Revoked => {
             "This device was shut out of the account. What it has stays here, and nothing more is synced."
         }
@@ -242,11 +243,16 @@ async fn watch(client: &Client, output: &Output) -> Result<(), Failure> {
                     EngineEvent::SyncStateChanged { .. } => {
                         say_state(&client.call::<GetSyncStatus>(Empty {}).await?, output)?;
                     }
-                    EngineEvent::SyncApplied { memories, chats } => output.line(&format!(
-                        "Arrived: {}, {}.",
-                        text::counted(memories, "memory"),
-                        text::counted(chats, "chat")
-                    ))?,
+                    EngineEvent::SyncApplied { memories, chats } => {
+                        let arrived: Vec<String> = [(memories, "memory"), (chats, "chat")]
+                            .into_iter()
+                            .filter(|(number, _)| *number > 0)
+                            .map(|(number, what)| text::counted(number, what))
+                            .collect();
+                        if !arrived.is_empty() {
+                            output.line(&format!("Arrived: {}.", arrived.join(", ")))?;
+                        }
+                    }
                     EngineEvent::DevicesChanged => output.line("The account's devices changed.")?,
                     EngineEvent::ErasuresChanged => {
                         output.line("Something was erased everywhere, or confirmed.")?;
