@@ -63,7 +63,7 @@ pub(crate) enum Command {
     /// Print a code that lets one account be opened
     Invite {
         /// How long it is good for
-        #[arg(long, default_value_t = 7, value_name = "DAYS")]
+        #[arg(long, default_value_t = 7, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..))]
         days: u16,
     },
     /// List the accounts and what they use
@@ -296,6 +296,7 @@ pub(crate) fn operate(config: &Config, command: &Command) -> Result<(), Failure>
 
 fn agreed(id: &str) -> io::Result<bool> {
     if !io::stdin().is_terminal() {
+        eprintln!("This can't be undone, and there is no terminal to ask on: add --yes if you are sure.");
         return Ok(false);
     }
     eprint!("Delete everything of account {id}? Type yes: ");

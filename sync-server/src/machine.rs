@@ -151,11 +151,13 @@ impl Server {
         for account in self.relay()?.store().requested_purges()? {
             let relay = self.relay()?;
             match relay.purge(&account, now_ms(), &mut SystemEntropy) {
-                Ok((_, closing)) => {
+                Ok((known, closing)) => {
                     outputs.extend(closing);
                     relay.store().purge_done(&account)?;
-                    self.purged = true;
-                    tracing::info!("an account was purged");
+                    if known {
+                        self.purged = true;
+                        tracing::info!("an account was purged");
+                    }
                 }
                 // It is tried again; what else is to be done doesn't wait for it.
                 Err(error) => tracing::error!(%error, "an account can't be purged"),
