@@ -598,12 +598,16 @@ fn take(
 ) -> Result<(), EngineError> {
     let (kind, whole) = match (content, kind) {
         (FromOthers::Chunk { index, bytes, .. }, _) => {
-            batch.pieces.push(SyncPiece {
-                handle,
-                log,
-                place: index,
-                bytes,
-            });
+            let place = index;
+            keep_piece(
+                batch,
+                SyncPiece {
+                    handle,
+                    log,
+                    place,
+                    bytes,
+                },
+            );
             return Ok(());
         }
         (_, None) => return Ok(()),
@@ -613,24 +617,47 @@ fn take(
                 .map_err(documents_error);
         }
         (FromOthers::Snapshot { document, .. }, Some(kind)) if !document.is_empty() => (kind, document),
-        (FromOthers::Snapshot { .. }, Some(kind)) => {
-            let mut pieces = store.sync_pieces(handle, log)?;
-            // Those of this very step aren't in the database yet.
-            let (these, others) = std::mem::take(&mut batch.pieces)
-                .into_iter()
-                .partition(|piece: &SyncPiece| (piece.handle, piece.log) == (handle, log));
-            batch.pieces = others;
-            let these: Vec<SyncPiece> = these;
-            pieces.retain(|piece| these.iter().all(|other| other.place != piece.place));
-            pieces.extend(these);
-            pieces.sort_by_key(|piece| piece.place);
-            batch.assembled.push((handle, log));
-            (kind, pieces.into_iter().flat_map(|piece| piece.bytes).collect())
-        }
+        (FromOthers::Snapshot { .. }, Some(kind)) => (kind, put_together(store, batch, (handle, log))?),
     };
     incoming
         .take(handle, kind, Arrived::Snapshot(&whole))
         .map_err(documents_error)
+}
+
+/// Keeps a piece. The first one begins its document anew, whatever a try before it has left.
+fn keep_piece(batch: &mut SyncBatch, piece: SyncPiece) {
+    if piece.place == 0 {
+        let of = (piece.handle, piece.log);
+        batch.pieces.retain(|other| (other.handle, other.log) != of);
+        batch.assembled.push(of);
+    }
+    batch.pieces.push(piece);
+}
+
+/// The pieces of a document, one behind the other; they aren't kept any longer.
+fn put_together(
+    store: &Store,
+    batch: &mut SyncBatch,
+    (handle, log): (Handle, LogId),
+) -> Result<Vec<u8>, EngineError> {
+    // Where it has begun within this very step, what the database has is of a try before it.
+    let begun = batch.assembled.contains(&(handle, log));
+    let mut pieces = if begun {
+        Vec::new()
+    } else {
+        store.sync_pieces(handle, log)?
+    };
+    // Those of this step aren't there yet.
+    let (these, others) = std::mem::take(&mut batch.pieces)
+        .into_iter()
+        .partition(|piece: &SyncPiece| (piece.handle, piece.log) == (handle, log));
+    batch.pieces = others;
+    let these: Vec<SyncPiece> = these;
+    pieces.retain(|piece| these.iter().all(|other| other.place != piece.place));
+    pieces.extend(these);
+    pieces.sort_by_key(|piece| piece.place);
+    batch.assembled.push((handle, log));
+    Ok(pieces.into_iter().flat_map(|piece| piece.bytes).collect())
 }
 
 fn document_kind(kind: SyncKind) -> DocumentKind {

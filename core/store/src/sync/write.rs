@@ -66,7 +66,7 @@ pub struct SyncBatch {
     pub documents: Vec<DocumentWrite>,
     /// Pieces to keep until the last one is here. Those of erased handles are passed over.
     pub pieces: Vec<SyncPiece>,
-    /// Pieces that were put together, or are of no use: these documents' in these logs.
+    /// Pieces that were put together, or are of no use: these documents' in these logs. Those of `pieces` come behind.
     pub assembled: Vec<(Handle, LogId)>,
     /// Marks of what is in its documents now ([`Store::dirty`]).
     pub clear: Vec<i64>,
@@ -141,17 +141,17 @@ impl Store {
             let done = erase::carry_out(&transaction, order, now_ms)?;
             report.erasures.push(done);
         }
+        for (handle, log) in &batch.assembled {
+            transaction
+                .prepare_cached("DELETE FROM sync_piece WHERE handle = ?1 AND log = ?2")?
+                .execute((handle.0, log.0))?;
+        }
         for piece in &batch.pieces {
             if !erase::is_ordered(&transaction, &piece.handle)? {
                 transaction
                     .prepare_cached("INSERT OR REPLACE INTO sync_piece (handle, log, place, bytes) VALUES (?1, ?2, ?3, ?4)")?
                     .execute((piece.handle.0, piece.log.0, piece.place, &piece.bytes))?;
             }
-        }
-        for (handle, log) in &batch.assembled {
-            transaction
-                .prepare_cached("DELETE FROM sync_piece WHERE handle = ?1 AND log = ?2")?
-                .execute((handle.0, log.0))?;
         }
         for write in &batch.documents {
             let document = &write.document;

@@ -229,3 +229,33 @@ fn a_document_that_cant_be_written_to_is_given_up_once_and_nothing_is_forgotten(
         .unwrap();
     assert_eq!(machine.stuck(), 2);
 }
+
+#[test]
+fn a_document_in_pieces_holds_nothing_of_an_earlier_try() {
+    let (_folder, mut store, _machine) = erasing();
+    let of = (Handle([7; 16]), LogId([8; 16]));
+    let piece = |place: u32, bytes: &[u8]| SyncPiece {
+        handle: of.0,
+        log: of.1,
+        place,
+        bytes: bytes.to_vec(),
+    };
+    let mut batch = SyncBatch::default();
+    for place in 0..3 {
+        keep_piece(&mut batch, piece(place, b"old"));
+    }
+    store.sync_write(&batch, NOW_MS).unwrap();
+    // Over two steps, and in one.
+    let mut batch = SyncBatch::default();
+    keep_piece(&mut batch, piece(0, b"new"));
+    store.sync_write(&batch, NOW_MS).unwrap();
+    let mut batch = SyncBatch::default();
+    keep_piece(&mut batch, piece(1, b"er"));
+    assert_eq!(put_together(&store, &mut batch, of).unwrap(), b"newer");
+    keep_piece(&mut batch, piece(0, b"newest"));
+    assert_eq!(put_together(&store, &mut batch, of).unwrap(), b"newest");
+    // What begins behind what was put together stays.
+    keep_piece(&mut batch, piece(0, b"next"));
+    store.sync_write(&batch, NOW_MS).unwrap();
+    assert_eq!(store.sync_pieces(of.0, of.1).unwrap(), [piece(0, b"next")]);
+}

@@ -344,6 +344,13 @@ fn pieces_wait_and_go_with_their_handle() {
         .sync_write(&batch(&[], &[(Handle([1; 16]), LogId([2; 16]))]), 1)
         .unwrap();
     assert_eq!((here(&one, 1, 2).len(), here(&one, 1, 1).len()), (0, 2));
+    // What was put together, or begins anew, goes before what comes in the same transaction.
+    let again = [piece(3, 1, 0, "d"), piece(3, 1, 1, "e")];
+    one.store.sync_write(&batch(&again, &[]), 1).unwrap();
+    one.store
+        .sync_write(&batch(&again[..1], &[(Handle([3; 16]), LogId([1; 16]))]), 1)
+        .unwrap();
+    assert_eq!(here(&one, 3, 1), [again[0].clone()]);
     one.erase(&[Handle([1; 16])]);
     assert!(here(&one, 1, 1).is_empty() && !one.holds("secretcanary"));
     one.store.sync_write(&batch(&all, &[]), 1).unwrap();
