@@ -424,6 +424,12 @@ impl Turn<'_> {
         {
             return Ok(Verdict::Waits);
         }
+        let torn = self.d.logs.get(log).is_some_and(|state| seq <= state.folded.seq);
+        if torn && matches!(content, Content::Chunk { .. }) && !self.is_next_piece(&handle, log, &content)? {
+            // Out of the chain one may come before the one that it continues.
+            self.d.torn_pieces = true;
+            return Ok(Verdict::Waits);
+        }
         if let Kind::Snapshot(covers) = &envelope.sealed.fields.kind {
             self.cover(&handle, &mut document, &covers.all(log, seq))?;
         }
@@ -454,10 +460,7 @@ impl Turn<'_> {
         match content {
             Content::Changes { .. } => Ok(true),
             Content::Chunk { index, count, .. } => {
-                let next = known
-                    .filter(|known| known.count == *count)
-                    .map_or(0, |known| known.next);
-                let fits = *index == 0 || *index == next;
+                let fits = continues(known.as_ref(), *index, *count);
                 if fits {
                     let (next, count) = (*index + 1, *count);
                     self.disk.put(space::PIECES, &key, &Pieces { next, count });
@@ -472,6 +475,14 @@ impl Turn<'_> {
                 Ok(!document.is_empty() || all)
             }
         }
+    }
+
+    fn is_next_piece(&self, handle: &Handle, log: &LogId, content: &Content) -> Result<bool, DeviceError> {
+        let known: Option<Pieces> = self.disk.get(space::PIECES, &[handle.0, log.0].concat())?;
+        Ok(match content {
+            Content::Chunk { index, count, .. } => continues(known.as_ref(), *index, *count),
+            _ => true,
+        })
     }
 
     /// The header hash and content of an envelope; none: it isn't what it says.
@@ -571,6 +582,14 @@ impl Turn<'_> {
             (entry.id(&account) == *id).then(|| key.clone())
         })
     }
+}
+
+/// Whether a piece begins a document or is the one behind what is there of it.
+fn continues(known: Option<&Pieces>, index: u32, count: u32) -> bool {
+    let next = known
+        .filter(|known| known.count == count)
+        .map_or(0, |known| known.next);
+    index == 0 || index == next
 }
 
 /// Header hash, signature and body of an item at its place.
