@@ -29,6 +29,7 @@ models:
 
 fuzz:
 	cd core/inference/fuzz && mkdir -p corpus/gguf && cargo +nightly fuzz run gguf corpus/gguf seeds/gguf -- -max_total_time=600
+	cd core/sync/fuzz && mkdir -p corpus/document && cargo +nightly fuzz run document corpus/document seeds/document -- -max_total_time=600 -max_len=8192
 	for target in wire codes account certificate; do \
 	  (cd core/protocol/fuzz && mkdir -p corpus/$$target && cargo +nightly fuzz run $$target corpus/$$target -- -max_total_time=600) || exit 1; \
 	done

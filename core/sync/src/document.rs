@@ -206,7 +206,8 @@ impl Doc {
             Ok::<_, DocumentError>(made.then(|| next.get_last_local_change()).flatten())
         })??;
         if change.is_some() {
-            self.inner = next;
+            // Another device can have filled it up to the limit, or have made it so that this is one change too many.
+            self.inner = contained(|| bounded(next))??;
         }
         Ok(change.map(|mut change| LocalChange {
             hash: Hash(change.hash().0),
@@ -279,7 +280,9 @@ impl Doc {
     /// The document as bytes to publish: replicas with the same changes have the same bytes, as long as nothing is
     /// [waiting](Doc::waiting). Applies every change anew: slower than [`Doc::save`].
     pub fn snapshot(&self) -> Vec<u8> {
-        self.canonical().unwrap_or_else(|| self.save())
+        // Changes may not come in every order that their hashes allow: one can leave out what its author wrote before.
+        let canonical = contained(|| self.canonical());
+        canonical.ok().flatten().unwrap_or_else(|| self.save())
     }
 
     /// The hashes of the changes that nothing builds on, ascending: they name the state.
@@ -380,10 +383,15 @@ fn probed(document: Automerge) -> Automerge {
     document
 }
 
-/// The same, of a document that has grown: what couldn't be loaded again isn't taken.
+/// The same, of a document that has grown: what couldn't be loaded again isn't taken. Automerge applies changes that it
+/// can't write so that it reads them again, such as one that deletes what was never there.
 fn bounded(document: Automerge) -> Result<Automerge, DocumentError> {
     let _ = document.get_changes(&[]);
-    guard::document(&document.save())?;
+    let saved = document.save();
+    guard::document(&saved)?;
+    if Automerge::load(&saved)?.get_heads() != document.get_heads() {
+        return Err(malformed("it is another document once it was saved"));
+    }
     Ok(document)
 }
 

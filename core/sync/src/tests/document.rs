@@ -3,6 +3,7 @@
 mod foreign;
 mod media;
 mod merging;
+mod seeds;
 mod sizes;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
 //! Bytes that aren't what they should be.
+#![allow(clippy::disallowed_methods)] // What a fuzzer begins with, and what it found, are files.
 
 use automerge::marks::{ExpandMark, Mark};
 use automerge::transaction::Transactable;
@@ -20,21 +21,28 @@ const KINDS: [DocumentKind; 5] = [
     DocumentKind::Media,
 ];
 
-/// Loads, applies, reads: whatever comes of it, nothing panics, and the document is as good as before.
+/// Loads, applies, reads: whatever comes of it, nothing panics, the document is as good as before, and what went into one
+/// is there once it was saved.
 fn survive(bytes: &[u8]) {
     let base = Doc::new(actor(1));
-    for doc in [Doc::load(bytes, actor(2)).ok(), {
-        let mut doc = base.clone();
-        doc.apply(&[bytes]).ok().map(|()| doc)
-    }]
-    .into_iter()
-    .flatten()
-    {
+    let loaded = Doc::load(bytes, actor(2)).ok();
+    let mut applied = base.clone();
+    let applied = applied.apply(&[bytes]).ok().map(|()| applied);
+    let mut merged = base.clone();
+    let merged = merged.merge(bytes).ok().map(|()| merged);
+    for doc in [&applied, &merged].into_iter().flatten() {
+        let again = Doc::load(&doc.save(), actor(3)).unwrap();
+        assert_eq!(again.heads(), doc.heads());
+    }
+    for doc in [loaded, applied, merged].into_iter().flatten() {
+        let _ = (doc.snapshot(), doc.changes_since(&[]), doc.waiting());
         for kind in KINDS {
             let _ = doc.record(kind);
         }
         let mut next = Doc::load(&doc.save(), actor(3)).unwrap_or(base.clone());
-        let _ = next.update(&Record::Memory(memory()));
+        if let Ok(Some(_)) = next.update(&Record::Memory(memory())) {
+            Doc::load(&next.save(), actor(3)).unwrap();
+        }
     }
 }
 
@@ -190,6 +198,40 @@ fn marks_are_refused() {
     ] {
         assert!(matches!(refused, Err(DocumentError::Malformed(_))), "{refused:?}");
     }
+}
+
+/// A file's chunks.
+fn chunks(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut starts: Vec<usize> = memchr::memmem::find_iter(bytes, &[0x85, 0x6f, 0x4a, 0x83]).collect();
+    starts.push(bytes.len());
+    starts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+/// Changes that Automerge applies, and then writes so that it can't read them, or can't put into another order: the document
+/// would be lost, or the process.
+#[test]
+fn what_a_fuzzer_found_is_refused_or_kept_whole() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/found/document");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let bytes = std::fs::read(entry.path()).unwrap();
+        survive(&bytes);
+        let mut doc = Doc::new(actor(1));
+        for change in chunks(&bytes) {
+            let _ = doc.apply(&[change]);
+            let mut edited = doc.clone();
+            if let Ok(Some(_)) = edited.update(&Record::Memory(memory())) {
+                Doc::load(&edited.save(), actor(2)).unwrap();
+            }
+            for written in [doc.save(), doc.snapshot()] {
+                let again = Doc::load(&written, actor(2)).unwrap();
+                assert_eq!(again.heads(), doc.heads(), "{entry:?}");
+            }
+        }
+        files += 1;
+    }
+    assert!(files >= 4);
 }
 
 /// Few bytes that stand for very many operations, or for very many bytes, are refused before anything is done about them.
