@@ -52,15 +52,23 @@ impl Loaded {
             control.append_trusted(&entry).map_err(|_| damaged())?;
         }
         let mut loaded = Self::new(control);
+        if !row.is_plausible() {
+            return Err(StoreError::Damaged("an account's counters make no sense"));
+        }
         loaded.row = row;
+        let mut plausible = true;
         rows.values::<LogRow>(id, Space::Logs, &[], &mut |key, _, row| {
-            if let Ok(log) = key.try_into().map(LogId) {
-                loaded.numbers.insert(row.number, log);
-                loaded.logs.insert(log, row);
-            }
+            let log = row.open.statement.log(id);
+            plausible &= log.0 == *key && row.is_plausible();
+            loaded.numbers.insert(row.number, log);
+            loaded.logs.insert(log, row);
             ControlFlow::Continue(())
         })?;
-        if loaded.logs.len() != loaded.row.logs as usize {
+        if !plausible {
+            return Err(StoreError::Damaged("a log's row makes no sense"));
+        }
+        let logs = loaded.row.logs as usize;
+        if loaded.logs.len() != logs || loaded.numbers.len() != logs {
             return Err(StoreError::Damaged("a log is missing"));
         }
         Ok(Some(loaded))

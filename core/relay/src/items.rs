@@ -169,7 +169,7 @@ pub(crate) fn places_of<S: Store>(
     limit: usize,
 ) -> Result<Vec<(u32, u64)>, StoreError> {
     let prefix = &handle.0[..INDEXED];
-    let (log, seq) = after.map_or((0, 0), |(log, seq)| (log, seq + 1));
+    let (log, seq) = after.map_or((0, 0), |(log, seq)| (log, seq.saturating_add(1)));
     let mut found = Vec::new();
     let mut damaged = None;
     rows.scan(

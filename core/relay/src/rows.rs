@@ -60,6 +60,34 @@ row! {
     }
 }
 
+/// No number that counts anything comes near this, so that adding to one never overflows.
+const MAX_COUNT: u64 = 1 << 60;
+
+/// No log's number comes near this; in keys it has two bytes.
+const MAX_LOG_NUMBER: u32 = 1 << 15;
+
+impl AccountRow {
+    /// Whether the row can be one that was written: what its counters say is relied on.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let counts = [
+            self.erased_cursor,
+            self.statements,
+            self.used_bytes,
+            self.control_bytes,
+            self.erasure_bytes,
+            self.holes,
+        ];
+        counts.iter().all(|count| *count < MAX_COUNT)
+    }
+}
+
+impl LogRow {
+    /// The same of a log's.
+    pub(crate) fn is_plausible(&self) -> bool {
+        self.number < MAX_LOG_NUMBER && self.folded.seq <= self.head.seq && self.head.seq < MAX_COUNT
+    }
+}
+
 impl Default for AccountRow {
     fn default() -> Self {
         Self {

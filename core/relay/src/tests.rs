@@ -3,6 +3,7 @@
 
 mod bounds;
 mod control;
+mod damage;
 mod data;
 mod erasure;
 mod items;

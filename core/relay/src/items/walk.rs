@@ -182,7 +182,7 @@ impl Log<'_> {
                 if flow.is_break() {
                     return Ok(flow);
                 }
-                at.next = seq + 1;
+                at.next = seq.saturating_add(1);
                 visit(
                     seq,
                     match row.first() {
@@ -221,7 +221,7 @@ impl<S: Store> Merged<'_, S> {
             let end = first.saturating_add(BLOCK);
             for place in first.max(self.next)..end.min(seq) {
                 if let Some(hash) = row.get(place) {
-                    self.next = place + 1;
+                    self.next = place.saturating_add(1);
                     if visit(place, Standing::Hole(hash))?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -230,7 +230,10 @@ impl<S: Store> Merged<'_, S> {
             if end > seq {
                 break;
             }
-            self.holes = self.log.next_block(self.rows, block + 1)?;
+            self.holes = match block.checked_add(1) {
+                Some(next) => self.log.next_block(self.rows, next)?,
+                None => None,
+            };
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -134,7 +134,7 @@ pub(super) fn erase_part<S: Store>(
                 return ControlFlow::Break(());
             }
             bytes += value.len();
-            cursor = number_of(key).unwrap_or(cursor);
+            cursor = number_of(key).map_or(cursor, |number| number.max(cursor));
             erasures.push(erase);
             ControlFlow::Continue(())
         },
@@ -212,7 +212,8 @@ impl<S: Store> Push<'_, S> {
                 &from.to_be_bytes(),
                 &mut |key, value, statement| {
                     if statements.len() >= MAX_STATEMENTS || bytes >= PIECE_BYTES {
-                        cursor = number_of(key).map_or(from, |next| next - 1);
+                        // Beyond where it was, whatever a key says: else this would never end.
+                        cursor = number_of(key).map_or(from, |next| next.saturating_sub(1).max(from));
                         return ControlFlow::Break(());
                     }
                     let for_another = matches!(

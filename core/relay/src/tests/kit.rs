@@ -359,14 +359,15 @@ pub(super) struct World {
     next: u64,
 }
 
-pub(super) fn genesis() -> ControlEntry {
+/// The first entry of the account that this nonce tells from others.
+pub(super) fn genesis(nonce: [u8; 16]) -> ControlEntry {
     let mut statement = ControlStatement {
         number: 0,
         previous: Hash::ZERO,
         author: id(1),
         at: at(START_MS),
         action: Action::Genesis(Box::new(Genesis {
-            nonce: [7; 16],
+            nonce,
             device: keys(1),
             recovery: RecoveryKeys {
                 signing: key(PHRASE).public(),
@@ -393,11 +394,15 @@ pub(super) fn genesis() -> ControlEntry {
 impl World {
     /// A server without accounts; the account that will be opened is thought up.
     pub(super) fn empty(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::empty_of([7; 16], configure)
+    }
+
+    fn empty_of(nonce: [u8; 16], configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::server(Box::new(key(SERVER)));
         config.folds = true;
         config.backups_kept_ms = 1_000;
         configure(&mut config);
-        let first = genesis();
+        let first = genesis(nonce);
         let state = Account::open(&first).unwrap();
         let account = state.id();
         let mut world = Self {
@@ -424,12 +429,21 @@ impl World {
     }
 
     pub(super) fn with(configure: impl FnOnce(&mut Config)) -> Self {
-        let mut world = Self::empty(configure);
+        Self::empty(configure).opened()
+    }
+
+    /// The same with another account.
+    pub(super) fn of(nonce: [u8; 16]) -> Self {
+        Self::empty_of(nonce, |_| {}).opened()
+    }
+
+    fn opened(mut self) -> Self {
+        let world = &mut self;
         let session = world.connect(1);
         let open = world.opening("");
         assert_eq!(world.ask(session, open), [Got::Reply(1, accepted())]);
         world.close(session);
-        world
+        self
     }
 
     pub(super) fn opening(&self, invitation: &str) -> Request {
