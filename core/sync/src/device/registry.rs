@@ -326,10 +326,11 @@ impl Turn<'_> {
     pub(super) fn registry_part(&mut self, part: &RegistryPart) -> Result<(), DeviceError> {
         let account = self.account();
         let id = part.table.id(&account);
-        let mut another = false;
+        let (mut another, mut unasked) = (false, true);
         if let Some(session) = self.session() {
             session.registry_seen = true;
             another = session.their_table != id;
+            unasked = session.shards_asked == 0;
             session.shards_asked = 0;
             session.their_table = id;
             session.table_wanted = false;
@@ -355,7 +356,7 @@ impl Turn<'_> {
         if waits || self.is_asked(|asked| matches!(asked, Asked::FetchShards)) {
             return Ok(());
         }
-        if !nothing_came {
+        if !nothing_came || unasked {
             return self.ask_shards(&after);
         }
         let Some(session) = self.session() else {
