@@ -352,7 +352,9 @@ async fn what_waits_over_all_sessions_is_bounded() {
             break;
         }
     }
-    assert_eq!(end(&mut greedy).await, Some(ErrorCode::Busy));
+    // Or nothing, when it hears only that the host has forgotten it: the word before is one packet that may be lost.
+    let why = end(&mut greedy).await;
+    assert!(matches!(why, None | Some(ErrorCode::Busy)), "{why:?}");
     assert!(matches!(say(&mut good, b"one").await, Event::Frame(_)));
 }
 
