@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use aho_corasick::AhoCorasick;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use rusqlite::{Connection, ffi};
@@ -112,37 +113,57 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether `bytes` hold `text` as UTF-8 or UTF-16, of either order.
-pub fn holds_text(bytes: &[u8], text: &str) -> bool {
-    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
-    holds(bytes, text.as_bytes()) || holds(bytes, &little) || holds(bytes, &big)
+/// Texts that are looked for together, as UTF-8 or UTF-16, of either order.
+pub struct Texts<'a> {
+    texts: Vec<&'a str>,
+    search: AhoCorasick,
 }
 
-/// Whether `bytes` hold `text` as they are, or inflated from any place on: Automerge deflates the columns of a document.
-pub fn holds_inflated(bytes: &[u8], text: &str) -> bool {
-    if holds_text(bytes, text) {
-        return true;
+impl<'a> Texts<'a> {
+    /// Takes them together.
+    pub fn new(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let texts: Vec<&str> = texts.into_iter().collect();
+        let patterns = texts.iter().flat_map(|text| {
+            let little = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let big = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+            [text.as_bytes().to_vec(), little, big]
+        });
+        let search = AhoCorasick::new(patterns).expect("few enough texts");
+        Self { texts, search }
     }
-    let mut inflated = vec![0; 1 << 16];
-    (0..bytes.len()).any(|place| {
-        let mut inflater = flate2::Decompress::new(false);
-        // What isn't a stream ends at once, and what it gave until then is looked at all the same.
-        let _ = inflater.decompress(&bytes[place..], &mut inflated, flate2::FlushDecompress::None);
-        let length = usize::try_from(inflater.total_out()).unwrap_or(inflated.len());
-        length >= text.len() && holds_text(&inflated[..length.min(inflated.len())], text)
-    })
+
+    /// One that the bytes hold.
+    pub fn found_in(&self, bytes: &[u8]) -> Option<&'a str> {
+        let found = self.search.find(bytes)?;
+        Some(self.texts[found.pattern().as_usize() / 3])
+    }
+
+    /// One that the bytes hold as they are, or inflated from any place on: Automerge deflates the columns of a document.
+    pub fn found_inflated(&self, bytes: &[u8]) -> Option<&'a str> {
+        let mut inflated = vec![0; 1 << 16];
+        self.found_in(bytes).or_else(|| {
+            (0..bytes.len()).find_map(|place| {
+                let mut inflater = flate2::Decompress::new(false);
+                // What isn't a stream ends at once, and what it gave until then is looked at all the same.
+                let _ = inflater.decompress(&bytes[place..], &mut inflated, flate2::FlushDecompress::None);
+                let length = usize::try_from(inflater.total_out()).unwrap_or(inflated.len());
+                self.found_in(&inflated[..length.min(inflated.len())])
+            })
+        })
+    }
+}
+
+/// Whether `bytes` hold `text` as UTF-8 or UTF-16, of either order.
+pub fn holds_text(bytes: &[u8], text: &str) -> bool {
+    Texts::new([text]).found_in(bytes).is_some()
+}
+
+/// Whether `bytes` hold `text` as they are, or inflated from any place on.
+pub fn holds_inflated(bytes: &[u8], text: &str) -> bool {
+    Texts::new([text]).found_inflated(bytes).is_some()
 }
 
 /// Whether `bytes` hold `needle`.
 pub fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    let Some(first) = needle.first() else { return true };
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        if rest[at..].starts_with(needle) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
+    memchr::memmem::find(bytes, needle).is_some()
 }
