@@ -105,6 +105,18 @@ impl Loaded {
             .ok_or(StoreError::Damaged("a log is missing"))
     }
 
+    /// How many items aren't folded away in all logs of the device that writes this one.
+    pub(crate) fn unfolded(&self, log: &LogId) -> u64 {
+        let Some(writer) = self.logs.get(log).map(|row| row.open.statement.device) else {
+            return 0;
+        };
+        self.logs
+            .values()
+            .filter(|row| row.open.statement.device == writer)
+            .map(|row| row.head.seq.saturating_sub(row.folded.seq))
+            .fold(0, u64::saturating_add)
+    }
+
     /// The key that signs the items of a log, whoever may still write it.
     pub(crate) fn log_key(&self, row: &LogRow) -> Option<VerifyKey> {
         let device = &row.open.statement.device;

@@ -63,8 +63,8 @@ pub struct Limits {
     pub bytes_per_s: u64,
     /// Bytes that may come at once; at least 8 MiB, or else no batch of the largest size ever passes.
     pub byte_burst: u64,
-    /// Items (envelopes and signed holes; 16 plain holes count as one) of an account in a second, in the long run: each
-    /// costs a check of a signature, about 50 µs.
+    /// Items (envelopes and signed holes; 4 plain holes count as one) of an account in a second, in the long run: each
+    /// costs a check of a signature, about 50 µs, and a plain hole its place.
     pub items_per_s: u32,
     /// Items that may come at once.
     pub item_burst: u32,
@@ -79,8 +79,9 @@ pub struct Limits {
     pub exempt_byte_burst: u64,
     /// Bytes of erasures and acknowledgements that are kept of an account.
     pub erasure_bytes: u64,
-    /// Holes of an account that aren't folded away. Each takes 32 to 150 bytes and counts towards no quota.
-    pub holes: u64,
+    /// Items of one device that aren't folded away, over all its logs. What is left of one that is gone, a hole, takes 32
+    /// to 150 bytes, and counts towards no quota.
+    pub unfolded: u64,
     /// Bytes that an account may write in a day while only the store's reserve is left.
     pub reserve_bytes: u64,
     /// Control entries of one device in a day; revocations and recoveries come beside them.
@@ -108,7 +109,7 @@ impl Default for Limits {
             exempt_bytes_per_s: 256 << 10,
             exempt_byte_burst: 128 << 20,
             erasure_bytes: 256 << 20,
-            holes: 1 << 20,
+            unfolded: 1 << 20,
             reserve_bytes: 8 << 20,
             entries_per_day: 256,
             opens_per_hour: 1_000,

@@ -7,6 +7,7 @@
 //! of envelopes that become holes one in [`MARK_EVERY`] does. Of more than 4,095 items in a row one is signed: a batch
 //! ends with one, and a signature goes only where there is another one shortly before it and one shortly behind.
 
+mod cut;
 mod holes;
 mod send;
 mod walk;
@@ -117,8 +118,6 @@ pub(crate) struct Place {
 pub(crate) struct Living {
     pub(crate) handle: Handle,
     pub(crate) generation: u32,
-    /// Bytes of its row.
-    pub(crate) bytes: u64,
 }
 
 /// A log, for everything that is done with its items.
@@ -237,7 +236,6 @@ impl Log<'_> {
                     ItemRow::Live { sealed, .. } => Some(Living {
                         handle: sealed.fields.handle,
                         generation: sealed.fields.generation,
-                        bytes: row.len() as u64,
                     }),
                     _ => None,
                 },

@@ -136,6 +136,21 @@ impl Log<'_> {
         Ok(there)
     }
 
+    /// Takes the plain holes behind a number out, row by row, and says how many there were.
+    pub(super) fn drop_holes<S: Store>(&self, rows: &mut Rows<S>, after: u64) -> Result<u64, StoreError> {
+        let first = after.saturating_add(1);
+        let mut dropped = 0;
+        let mut next = self.next_block(rows, first / BLOCK)?;
+        while let Some((block, mut row)) = next {
+            for seq in first.max(block * BLOCK)..(block + 1) * BLOCK {
+                dropped += u64::from(row.take(seq));
+            }
+            self.put_block(rows, block, &row)?;
+            next = self.next_block(rows, block + 1)?;
+        }
+        Ok(dropped)
+    }
+
     fn put_block<S: Store>(&self, rows: &mut Rows<S>, block: u64, row: &HoleRow) -> Result<(), StoreError> {
         let key = item_key(self.row.number, block);
         if row.bits == 0 {

@@ -87,10 +87,18 @@ impl<S: Store> Relay<S> {
         if let (false, Some(by)) = (refill, by) {
             self.allow_entry(account, &by, &entry, turn.now_ms)?;
         }
-        let loaded = self.loaded(account)?;
+        self.load(account)?;
+        let loaded = self
+            .accounts
+            .get(account)
+            .ok_or(StoreError::Damaged("an account is missing"))?;
         match &entry.statement.action {
-            Action::Revoke(revoke) if !refill => check_cut(loaded, &revoke.cut)?,
-            Action::Recover(recover) if !refill => check_cut(loaded, &recover.cut)?,
+            Action::Revoke(revoke) if !refill => {
+                check_cut(&self.rows, account, loaded, &revoke.cut, Some(&revoke.target))?;
+            }
+            Action::Recover(recover) if !refill => {
+                check_cut(&self.rows, account, loaded, &recover.cut, None)?;
+            }
             _ => {}
         }
         // Everything that can be wrong is looked at before the first write: what is refused costs no reading again.
@@ -382,14 +390,29 @@ impl<S: Store> Relay<S> {
     }
 }
 
-/// Refuses a revocation that would cut off something that is here.
-fn check_cut(loaded: &Loaded, cut: &VersionVector) -> Result<(), Fault> {
+/// Refuses a revocation that would cut off something that is here. Of the one that it shuts out, holes at the end of a
+/// log may go: else nobody could be rid of those that a stolen device has written.
+fn check_cut<S: Store>(
+    rows: &Rows<S>,
+    account: &AccountId,
+    loaded: &Loaded,
+    cut: &VersionVector,
+    target: Option<&DeviceId>,
+) -> Result<(), Fault> {
     for (log, row) in &loaded.logs {
         let Head { seq, link } = row.head;
-        let reaches = match cut.get(log) {
+        let mut reaches = match cut.get(log) {
             Some(head) => head.seq > seq || *head == Head { seq, link },
             None => seq == 0,
         };
+        if !reaches && target == Some(&row.open.statement.device) {
+            let place = Log {
+                account,
+                id: log,
+                row,
+            };
+            reaches = place.can_end_at(rows, cut.get(log))?;
+        }
         if !reaches {
             return Err(ErrorCode::CutStale.into());
         }
@@ -465,13 +488,9 @@ fn cut_logs<S: Store>(
         if last < row.head.seq {
             let head = log.signed_head(rows, last)?;
             // Below what was folded only what lives is there; beyond the cut, that goes, too.
-            for place in log.places_from(rows, last.min(head.seq).saturating_add(1))? {
-                match &place.live {
-                    Some(live) => freed += live.bytes,
-                    None => loaded.row.holes = loaded.row.holes.saturating_sub(1),
-                }
-                log.remove(rows, &place)?;
-            }
+            let gone = log.truncate(rows, last.min(head.seq))?;
+            freed += gone.bytes;
+            loaded.row.holes = loaded.row.holes.saturating_sub(gone.holes);
             if let Some(row) = loaded.logs.get_mut(&id) {
                 row.head = head;
                 row.new_keys = row.new_keys.min(last);

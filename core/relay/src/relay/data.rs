@@ -23,8 +23,11 @@ use crate::store::{Store, StoreError};
 /// No log ever gets here; a member's claim that one did is ignored, so that counting on doesn't overflow.
 const MAX_SEQ: u64 = 1 << 62;
 
-/// How long whoever has too many holes shall wait, in milliseconds.
-const HOLES_RETRY_MS: u64 = 60 * 60 * 1_000;
+/// How long whoever has too many items that aren't folded away shall wait, in milliseconds.
+const UNFOLDED_RETRY_MS: u64 = 60 * 60 * 1_000;
+
+/// Plain holes that cost as much as one item whose signature is checked.
+const HOLES_AN_ITEM: usize = 4;
 
 /// What comes of the items of a run.
 struct Taken {
@@ -58,7 +61,7 @@ impl<S: Store> Relay<S> {
         if self.rows.store.only_reserve_left() {
             return Err(Fault::Refuse(ErrorCode::StorageFailed, STORAGE_RETRY_MS));
         }
-        // What it costs is checking signatures; a plain hole is hashed only.
+        // What it costs is checking signatures; a plain hole is hashed and kept.
         let items = match &batch {
             Batch::Run(run) => {
                 let plain = run
@@ -66,15 +69,17 @@ impl<S: Store> Relay<S> {
                     .iter()
                     .filter(|item| matches!(item, Item::Hole(_)))
                     .count();
-                run.items.len() - plain + plain.div_ceil(16)
+                run.items.len() - plain + plain.div_ceil(HOLES_AN_ITEM)
             }
             Batch::Detached(list) => list.len(),
         };
         self.allow(&account, 1, bytes.len() as u64, items as u64, turn.now_ms)?;
-        let most = self.config.limits.holes;
-        if self.loaded(&account)?.row.holes >= most {
-            // Nobody honest comes near, and a checkpoint folds them away.
-            return Err(Fault::Refuse(ErrorCode::QuotaReached, HOLES_RETRY_MS));
+        let most = self.config.limits.unfolded;
+        if let Batch::Run(run) = &batch
+            && self.loaded(&account)?.unfolded(&run.log) >= most
+        {
+            // Nobody honest comes near, and whoever does is alone in it: what others write goes on.
+            return Err(Fault::Refuse(ErrorCode::QuotaReached, UNFOLDED_RETRY_MS));
         }
         match batch {
             Batch::Run(run) => self.take_run(id, &account, &device, run, turn),

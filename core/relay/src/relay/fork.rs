@@ -183,15 +183,9 @@ impl<S: Store> Relay<S> {
                 id: &log,
                 row: &row,
             };
-            for place in there.places_from(&self.rows, 0)? {
-                match &place.live {
-                    Some(live) => {
-                        loaded.row.used_bytes = loaded.row.used_bytes.saturating_sub(live.bytes);
-                    }
-                    None => loaded.row.holes = loaded.row.holes.saturating_sub(1),
-                }
-                there.remove(&mut self.rows, &place)?;
-            }
+            let gone = there.truncate(&mut self.rows, 0)?;
+            loaded.row.used_bytes = loaded.row.used_bytes.saturating_sub(gone.bytes);
+            loaded.row.holes = loaded.row.holes.saturating_sub(gone.holes);
             self.rows.delete(account, Space::Logs, &log.0)?;
             loaded.numbers.remove(&row.number);
             loaded.row.logs -= 1;

@@ -7,6 +7,7 @@ use hearth_protocol::envelope::{
 };
 use hearth_protocol::erasure::erased_root;
 use hearth_protocol::error::ErrorCode;
+use hearth_protocol::hash::Statement;
 use hearth_protocol::id::{Hash, Signature};
 use hearth_protocol::message::{Applied, Fetch, PushControl, Range, Reply, Request};
 use hearth_protocol::statement::{AnyStatement, Checkpoint, LogOpen};
@@ -232,16 +233,119 @@ fn what_is_exempt_waits_too() {
 }
 
 #[test]
-fn holes_have_an_end() {
-    let (mut world, mut one, a, ..) = two_with(|config| config.limits.holes = 3);
-    let erase = one.erase(&[1]);
-    world.accept(a, push_erase(erase)).unwrap();
+fn what_one_device_keeps_has_an_end_and_the_others_go_on() {
+    let (mut world, mut one, a, mut two, b) = two_with(|config| config.limits.unfolded = 3);
+    let erase = two.erase(&[1]);
+    world.accept(b, push_erase(erase.clone())).unwrap();
+    one.erased = two.erased.clone();
+    world.apply(a, &mut one).unwrap();
     for seq in 1..=3 {
-        let batch = one.change(1, b"body");
+        let batch = two.change(1, b"body");
+        assert_eq!(refusals(&world.batch(b, &batch)), [], "{seq}");
+    }
+    let batch = two.change(2, b"body");
+    assert_eq!(refusals(&world.batch(b, &batch)), [ErrorCode::QuotaReached]);
+    // A second log of the same device has no more room.
+    let mut other = two.clone();
+    other.nonce = [33; 16];
+    let open = LogOpen {
+        device: id(2),
+        nonce: other.nonce,
+    };
+    other.log = open.log(&world.account);
+    other.head = Head {
+        seq: 0,
+        link: hearth_protocol::id::Link(open.id(&world.account).0),
+    };
+    let request = other.log_open();
+    world.accept(b, request).unwrap();
+    let batch = other.change(2, b"body");
+    assert_eq!(refusals(&world.batch(b, &batch)), [ErrorCode::QuotaReached]);
+    world.look(a);
+    for seq in 1..=3 {
+        let batch = one.change(2, b"body");
         assert_eq!(refusals(&world.batch(a, &batch)), [], "{seq}");
     }
-    let batch = one.change(2, b"body");
-    assert_eq!(refusals(&world.batch(a, &batch)), [ErrorCode::QuotaReached]);
+}
+
+#[test]
+fn four_plain_holes_cost_as_much_as_an_item() {
+    let (mut world, mut one, a, ..) = two_with(|config| {
+        config.limits.item_burst = 1_100;
+        config.limits.items_per_s = 1;
+    });
+    let batch = long_stretch(&mut one, 1);
+    assert_eq!(refusals(&world.batch(a, &batch)), []);
+    let batch = long_stretch(&mut one, 2);
+    assert_eq!(refusals(&world.batch(a, &batch)), [ErrorCode::RateLimited]);
+}
+
+#[test]
+fn a_revocation_takes_the_holes_of_a_stolen_device_with_it() {
+    let (mut world, one, a, mut two, b) = two_with(|_| {});
+    let batch = two.change(1, b"kept");
+    world.batch(b, &batch);
+    let kept = two.head;
+    let batch = two.change(2, b"kept as well");
+    world.batch(b, &batch);
+    let last = two.head;
+    // Two runs of holes, each with a signed one behind it.
+    for _ in 0..2 {
+        let first = two.head.seq + 1;
+        let mut items = Vec::new();
+        for place in 0..100u64 {
+            let hash = hearth_protocol::hash::sha256(&(first + place).to_be_bytes());
+            two.head = Head {
+                seq: two.head.seq + 1,
+                link: next_link(&two.head.link, &hash),
+            };
+            let signed = place == 99;
+            items.push(if signed {
+                signed_hole(&two, hash)
+            } else {
+                Item::Hole(hash)
+            });
+        }
+        let batch = two.run(first, items);
+        assert_eq!(refusals(&world.batch(b, &batch)), []);
+    }
+    let rows = |world: &World, space: Space| {
+        let mut rows = 0;
+        world
+            .relay
+            .store()
+            .scan(&world.account, space, &[], &mut |_, _| {
+                rows += 1;
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        rows
+    };
+    assert!(rows(&world, Space::Holes) >= 6);
+    let cut = |head: Head| Map::new([(one.log, one.head), (two.log, head)]).unwrap();
+    // Nothing that lives may be cut off, and no place that isn't signed, or isn't that of this log, is an end.
+    let unsigned = Head {
+        seq: last.seq + 50,
+        link: two.head.link,
+    };
+    let other = Head {
+        seq: last.seq,
+        link: kept.link,
+    };
+    for wrong in [kept, unsigned, other] {
+        let entry = world.revocation(1, 2, cut(wrong), &[]);
+        assert_eq!(world.push_entry(a, entry), Err(ErrorCode::CutStale), "{wrong:?}");
+    }
+    // Of those who stay nothing goes.
+    let entry = world.revocation(1, 1, cut(last), &[]);
+    assert_eq!(world.push_entry(a, entry), Err(ErrorCode::CutStale));
+    let entry = world.revocation(1, 2, cut(last), &[]);
+    world.push_entry(a, entry).unwrap();
+    assert_eq!(rows(&world, Space::Holes), 0);
+    assert_eq!(rows(&world, Space::Items), 2);
+    let got = world.ask(a, Request::Vector(VersionVector::default()));
+    let seqs: Vec<u64> = items(&got).iter().map(|(_, seq, _)| *seq).collect();
+    assert_eq!(seqs, [1, 2]);
 }
 
 #[test]
@@ -395,7 +499,7 @@ fn a_stolen_device_leaves_room_for_its_revocation_and_for_others() {
             device: id(2),
             nonce: [nonce; 16],
         };
-        let link = hearth_protocol::id::Link(hearth_protocol::hash::Statement::id(&open, &world.account).0);
+        let link = hearth_protocol::id::Link(open.id(&world.account).0);
         cut.push((open.log(&world.account), Head { seq: 0, link }));
     }
     let entry = world.revocation(1, 2, Map::new(cut).unwrap(), &[]);
