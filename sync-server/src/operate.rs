@@ -264,6 +264,8 @@ fn replay_all(
 ) -> Result<(), StoreError> {
     let old = old.relay()?;
     relay.carry_over_invitations(&old)?;
+    relay.carry_over_purges(&old)?;
+    relay.store().carry_over_purged(old.store())?;
     // Purged since the backup: it stays so.
     for AccountSize { account, .. } in relay.store().accounts()? {
         if old.store().was_purged(&account)? {

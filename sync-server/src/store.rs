@@ -281,6 +281,24 @@ impl SqliteStore {
             .map_err(failed)
     }
 
+    /// Takes over which accounts were purged in another store.
+    pub fn carry_over_purged(&self, other: &Self) -> Result<(), StoreError> {
+        let mut statement = other
+            .connection
+            .prepare("SELECT hash FROM purged")
+            .map_err(failed)?;
+        let hashes = statement
+            .query_map([], |row| row.get::<_, [u8; 32]>(0))
+            .map_err(failed)?;
+        for hash in hashes {
+            let hash = hash.map_err(failed)?;
+            self.connection
+                .execute("INSERT OR IGNORE INTO purged VALUES (?1)", [hash])
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Notes that a backup was begun then, ms since the epoch. What it holds may be compacted from now on.
     pub fn backup_begun(&self, at_ms: u64) -> Result<(), StoreError> {
         self.connection

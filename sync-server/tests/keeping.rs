@@ -240,13 +240,17 @@ async fn a_backup_brings_back_no_purged_account_and_no_used_invitation() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let server = Process::start(&data, &["--accounts", "invitations"]);
-    let codes = [operated(&data, &["invite"]), operated(&data, &["invite"])];
+    let codes = [(); 3].map(|()| operated(&data, &["invite"]));
     let mut one = Device::new(10, &server);
     one.open(server.listening, codes[0].trim()).await.unwrap();
     one.send(1, &canary(1));
     one.stored(1).await.unwrap();
     let backup = folder.path().join("backup");
     operated(&data, &["backup", backup.to_str().unwrap()]);
+    // Opened and purged after the backup.
+    let mut four = Device::new(40, &server);
+    four.open(server.listening, codes[2].trim()).await.unwrap();
+    operated(&data, &["purge-account", &four.account.to_string(), "--yes"]);
     operated(&data, &["purge-account", &one.account.to_string(), "--yes"]);
     // Opened after the backup, with the second code.
     let mut two = Device::new(20, &server);
@@ -257,6 +261,8 @@ async fn a_backup_brings_back_no_purged_account_and_no_used_invitation() {
     assert_eq!(holding(&data, &one.account.0), Vec::<PathBuf>::new());
     assert_eq!(holding(&data, &canary(1)), Vec::<PathBuf>::new());
     let server = Process::start(&data, &["--accounts", "invitations"]);
+    four.connect(server.listening).await;
+    assert_eq!(four.hello().await.err(), Some(ErrorCode::Purged));
     // It is known, though the backup never had it.
     two.connect(server.listening).await;
     assert!(two.hello().await.is_ok());

@@ -252,6 +252,27 @@ impl<S: Store> Relay<S> {
         outcome
     }
 
+    /// Takes over which accounts were purged in a newer state of this store, and weren't opened again: devices of those
+    /// that are younger than this state are told so as well. Call it before accounts are purged here.
+    pub fn carry_over_purges(&mut self, newer: &Self) -> Result<(), StoreError> {
+        let purged = newer.rows.keys(&SHARED, Space::Purged, &[], usize::MAX)?;
+        let there = newer.account_ids()?;
+        self.rows.begin()?;
+        let outcome = (|| {
+            for account in &there {
+                self.rows.delete(&SHARED, Space::Purged, &sha256(&account.0).0)?;
+            }
+            for key in &purged {
+                self.rows.put(&SHARED, Space::Purged, key, &Nothing {})?;
+            }
+            self.rows.store.commit()
+        })();
+        if outcome.is_err() {
+            self.rows.store.rollback()?;
+        }
+        outcome
+    }
+
     /// Carries out erasures that a newer state of this store had: call it after a restore, before anybody connects, so
     /// that nothing erased is ever served again. Those whose log this older state doesn't know yet are skipped, and said
     /// how many; the devices bring them.

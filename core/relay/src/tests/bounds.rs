@@ -349,6 +349,30 @@ fn a_revocation_takes_the_holes_of_a_stolen_device_with_it() {
 }
 
 #[test]
+fn a_restored_store_knows_who_was_purged_since() {
+    let mut newer = World::new();
+    let one = newer.device(1);
+    let account = newer.account;
+    assert!(
+        newer
+            .relay
+            .purge(&account, START_MS, &mut newer.entropy)
+            .unwrap()
+            .0
+    );
+    let mut older = World::empty(|_| {});
+    older.relay.carry_over_purges(&newer.relay).unwrap();
+    let session = older.connect(1);
+    let got = older.ask(session, Request::Hello(Box::new(one.hello())));
+    assert_eq!(closed(&got), Some(ErrorCode::Purged));
+    // One that was opened again since isn't said to be gone.
+    older.relay.carry_over_purges(&World::new().relay).unwrap();
+    let session = older.connect(1);
+    let got = older.ask(session, Request::Hello(Box::new(one.hello())));
+    assert_eq!(closed(&got), Some(ErrorCode::UnknownAccount));
+}
+
+#[test]
 fn ids_of_erasures_are_read_once() {
     let (mut world, mut one, a, ..) = two_with(|_| {});
     for _ in 0..60 {
