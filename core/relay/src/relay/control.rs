@@ -338,6 +338,22 @@ impl<S: Store> Relay<S> {
         outcome
     }
 
+    /// Drops what confirms an erasure that doesn't count any more, and says how many bytes that was charged for.
+    fn drop_confirmations(&mut self, account: &AccountId, erase: &Hash) -> Result<u64, StoreError> {
+        let mut freed = 0;
+        for key in self.rows.keys(account, Space::Acks, &erase.0, usize::MAX)? {
+            let cursor: u64 = self.rows.need(account, Space::Acks, &key)?;
+            self.rows
+                .delete(account, Space::Statements, &cursor.to_be_bytes())?;
+            self.rows.delete(account, Space::Acks, &key)?;
+            freed += super::statement::ACK_BYTES;
+        }
+        self.rows.delete(account, Space::Receipts, &erase.0)?;
+        let owed = [account.0, erase.0].concat();
+        self.rows.delete(&SHARED, Space::Owed, &owed)?;
+        Ok(freed)
+    }
+
     /// Takes out of the erased set what a revocation has cut off. The bodies are gone all the same.
     fn drop_uncounted_erasures(&mut self, account: &AccountId) -> Result<(), Fault> {
         self.load(account)?;
@@ -372,7 +388,9 @@ impl<S: Store> Relay<S> {
             self.rows.delete(account, Space::ErasePlaces, &place)?;
             self.rows
                 .delete(account, Space::Erasures, &cursor.to_be_bytes())?;
-            self.rows.delete(account, Space::EraseIds, &erase.id(account).0)?;
+            let id = erase.id(account);
+            self.rows.delete(account, Space::EraseIds, &id.0)?;
+            freed += self.drop_confirmations(account, &id)?;
             for handle in erase.statement.handles.iter() {
                 self.rows.delete(
                     account,

@@ -25,7 +25,7 @@ pub(super) const HEARTBEAT: u8 = 5;
 pub(super) const CHECKPOINT: u8 = 6;
 
 /// What an acknowledgement of an erasure takes in the store, about.
-const ACK_BYTES: u64 = 300;
+pub(super) const ACK_BYTES: u64 = 300;
 
 /// Checkpoints with their cursors.
 pub(super) type Checkpoints = Vec<(u64, Box<Signed<Checkpoint>>)>;

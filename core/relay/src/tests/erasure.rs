@@ -301,11 +301,54 @@ fn a_revocation_takes_later_erasures_of_the_device_out_of_the_set() {
     world.look(session);
     world.apply(session, &mut one).unwrap();
     let cut = hearth_protocol::codec::Map::new([(two.log, two.head)]).unwrap();
+    let (kept, dropped) = (two.erased[0], two.erased[1]);
+    world.tick();
+    for erase in [kept, dropped] {
+        let ack = one.erase_ack(erase);
+        world.accept(session, ack).unwrap();
+    }
+    let late = two.erase(&[3]);
+    world.accept(other, push_erase(late)).unwrap();
+    one.erased = two.erased.clone();
+    world.apply(session, &mut one).unwrap();
+    let rows = |world: &World, space: Space, shared: bool| {
+        let of = if shared {
+            crate::store::SHARED
+        } else {
+            world.account
+        };
+        let mut rows = 0;
+        crate::Store::scan(world.relay.store(), &of, space, &[], &mut |_, _| {
+            rows += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        rows
+    };
+    let before = rows(&world, Space::Statements, false);
+    assert_eq!(
+        (
+            rows(&world, Space::Receipts, false),
+            rows(&world, Space::Owed, true)
+        ),
+        (2, 1)
+    );
     let entry = world.revocation(1, 2, cut, &[(two.log, 1)]);
     world.push_entry(session, entry).unwrap();
     assert_eq!(world.relay.erasures(&world.account, 0).unwrap().1.len(), 1);
+    // Nor what confirmed the others, or would have.
+    assert_eq!(
+        (
+            rows(&world, Space::Receipts, false),
+            rows(&world, Space::Owed, true)
+        ),
+        (1, 0)
+    );
+    assert_eq!(rows(&world, Space::Acks, false), 1);
+    assert_eq!(rows(&world, Space::Statements, false), before - 1);
     one.erased.pop();
-    one.erased_cursor = 2;
+    one.erased.pop();
+    one.erased_cursor = 3;
     let session = world.connect(1);
     one.control = (world.state.head(), world.state.number());
     let (welcome, _) = world.hello(session, &mut one);
