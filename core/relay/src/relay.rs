@@ -191,6 +191,9 @@ impl Turn<'_> {
     }
 }
 
+/// So many logs of a vector count as one more request.
+const LOGS_A_REQUEST: u64 = 16;
+
 /// Seconds of a day.
 const DAY_S: u64 = 24 * 60 * 60;
 
@@ -480,7 +483,10 @@ impl<S: Store> Relay<S> {
         };
         let cost = match request {
             Request::Hello(_) | Request::Goodbye(_) => return Ok(()),
-            Request::Vector(_) | Request::Applied(_) | Request::Ack(_) => Some(1),
+            Request::Applied(_) => Some(1),
+            // Each log that is named is looked up, and what snapshots in it cover; of a vector all are gone through.
+            Request::Ack(acked) => Some(1 + acked.upto.len() as u64),
+            Request::Vector(vector) => Some(1 + vector.len() as u64 / LOGS_A_REQUEST),
             Request::Erase(push) => Some(1 + push.erase.statement.handles.len() as u64 / 64),
             Request::Statement(statement) => match **statement {
                 AnyStatement::EraseAck(_) | AnyStatement::EpochAck(_) => Some(1),

@@ -349,6 +349,23 @@ fn a_revocation_takes_the_holes_of_a_stolen_device_with_it() {
 }
 
 #[test]
+fn an_acknowledgement_costs_as_many_requests_as_it_names_logs() {
+    let (mut world, mut one, a, two, b) = two_with(|config| {
+        config.limits.exempt_burst = 10;
+        config.limits.exempt_per_s = 1;
+    });
+    world.now += 60_000;
+    let batch = one.change(1, b"body");
+    world.batch(a, &batch);
+    let both = || ack(&[(one.log, 1), (two.log, 0)], 0);
+    for _ in 0..3 {
+        world.accept(b, both()).unwrap();
+    }
+    assert_eq!(world.accept(b, both()), Err(ErrorCode::RateLimited));
+    world.accept(b, ack(&[], 0)).unwrap();
+}
+
+#[test]
 fn a_restored_store_knows_who_was_purged_since() {
     let mut newer = World::new();
     let one = newer.device(1);
