@@ -200,11 +200,8 @@ impl<S: Store> Relay<S> {
             .map(|(_, found)| found)
             .find(|found| found.id(account) == *checkpoint)
             .ok_or(ErrorCode::NotFound)?;
-        let newest = self.newest_checkpoint(account)?;
-        if !self.reaches_folded(account, &found.statement.frontier)?
-            && newest.is_some_and(|newest| newest.id(account) != *checkpoint)
-        {
-            // Behind what was folded away since: the newest leads on.
+        if !self.leads_on(account, &found.statement.frontier)? {
+            // What was folded away since is behind it, or it is ahead of what is here: the newest may lead on.
             return Err(ErrorCode::NotFound.into());
         }
         let loaded = self.loaded(account)?;

@@ -443,13 +443,27 @@ impl<S: Store> Relay<S> {
         &mut self,
         account: &AccountId,
     ) -> Result<Option<Box<Signed<Checkpoint>>>, Fault> {
-        let mut all = self.checkpoints(account)?;
-        for (_, checkpoint) in all.iter().rev() {
-            if self.reaches_folded(account, &checkpoint.statement.frontier)? {
-                return Ok(Some(checkpoint.clone()));
+        for (_, checkpoint) in self.checkpoints(account)?.into_iter().rev() {
+            if self.leads_on(account, &checkpoint.statement.frontier)? {
+                return Ok(Some(checkpoint));
             }
         }
-        Ok(all.pop().map(|(_, checkpoint)| checkpoint))
+        Ok(None)
+    }
+
+    /// Whether somebody can begin at a checkpoint: it is behind what was folded away, and names nothing that isn't here. What
+    /// a log says up to there would be passed over, for ever, by whoever believed a member's claim.
+    pub(super) fn leads_on(&mut self, account: &AccountId, frontier: &VersionVector) -> Result<bool, Fault> {
+        if !self.reaches_folded(account, frontier)? {
+            return Ok(false);
+        }
+        let loaded = self.loaded(account)?;
+        Ok(frontier.iter().all(|(log, head)| {
+            loaded.logs.get(log).is_some_and(|row| {
+                let last = loaded.control.last_item(&row.open.statement.device, log);
+                head.seq.min(last) <= row.head.seq
+            })
+        }))
     }
 
     /// A member's checkpoint takes the place of those of devices that are out.

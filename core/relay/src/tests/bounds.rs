@@ -171,6 +171,9 @@ fn a_claimed_frontier_moves_no_log_and_a_cut_costs_what_is_there() {
     let (mut world, mut one, a, mut two, _) = two_with(|_| {});
     let request = claim(&world, &one, 1 << 61);
     world.accept(a, request).unwrap();
+    // Nobody begins there: what comes of that log would be passed over.
+    let newest = Request::Fetch(Fetch::NewestCheckpoint(Nothing {}));
+    assert_eq!(refusals(&world.ask(a, newest)), [ErrorCode::NotFound]);
     let (Item::Envelope(sealed), _) = one.clone().write(fields(1, Kind::Changes(Nothing {})), b"x") else {
         panic!("no envelope")
     };
