@@ -1,6 +1,6 @@
 //! The profile as a whole: what opens it, backups, its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hearth_store::{EngineLock, Protection, Store, StoreOptions};
 use zeroize::Zeroizing;
@@ -60,6 +60,11 @@ impl Engine {
                     .map_err(|source| io_error(&to, source))
             })
             .await
+    }
+
+    /// Whether an engine, of any process, has the profile in `home` open.
+    pub fn has_open(home: &Path) -> bool {
+        EngineLock::is_held(home)
     }
 
     /// Deletes the database and its key for good, then asks the engine to end. Models stay. Once begun it ends, whoever

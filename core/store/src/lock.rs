@@ -48,6 +48,13 @@ impl EngineLock {
             _file: Arc::new(file),
         })
     }
+
+    /// Whether somebody holds the lock of the profile folder `dir`. Nothing is written, and no file is made.
+    pub fn is_held(dir: &Path) -> bool {
+        // Taken for the moment of the question, and beside others who ask.
+        let file = File::open(dir.join(LOCK_FILE));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -71,7 +78,9 @@ mod tests {
             }
             other => panic!("expected Locked, got {other:?}"),
         }
+        assert!(EngineLock::is_held(dir.path()));
         drop(first);
+        assert!(!EngineLock::is_held(dir.path()));
         EngineLock::acquire(dir.path()).unwrap();
     }
 }

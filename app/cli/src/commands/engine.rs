@@ -89,8 +89,11 @@ async fn stop(profile: &Profile, output: &Output) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         }
         drop(client);
+        // Its socket goes first; until the profile is closed no other engine can open it.
         let gone = async {
-            while Client::attach(&profile.home).await.is_some() {
+            while Client::attach(&profile.home).await.is_some()
+                || hearth_core::Engine::has_open(&profile.home)
+            {
                 tokio::time::sleep(STOP_POLL).await;
             }
         };
