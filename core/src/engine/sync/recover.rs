@@ -1,5 +1,6 @@
 //! An account back with nothing but the phrase and its server.
 
+use hearth_protocol::error::ErrorCode;
 use hearth_sync::device::{Device, Found, Keychain, Output, Recovery, Step as RecoveryStep};
 use hearth_sync::recovery::Phrase;
 use zeroize::Zeroizing;
@@ -95,17 +96,7 @@ impl Engine {
                     RecoveryStep::Done { device, outputs } => {
                         return Ok(Walked::In(device, outputs, head_at_ms));
                     }
-                    RecoveryStep::Refused(hearth_protocol::error::ErrorCode::UnknownAccount) => {
-                        return Err(EngineError::InvalidRequest(
-                            "this server has no account with this phrase".into(),
-                        ));
-                    }
-                    RecoveryStep::Refused(hearth_protocol::error::ErrorCode::Moved) => {
-                        return Err(EngineError::InvalidRequest(
-                            "the account has left this server: give the address of its new one".into(),
-                        ));
-                    }
-                    RecoveryStep::Refused(code) => return Err(EngineError::Network(view::refusal(code))),
+                    RecoveryStep::Refused(code) => return Err(refused(code)),
                     RecoveryStep::FalseServer => {
                         return Err(EngineError::Network(
                             "what the server shows of the account doesn't hold: nothing was believed".into(),
@@ -122,13 +113,27 @@ impl Engine {
                     .frame(&bytes, time(self.now_ms()), &mut OsEntropy)
                     .map_err(|error| device_error(&error))?,
                 Event::Batch(_) => Vec::new(),
+                // The end may overtake the refusal that it goes with.
                 Event::Closed(closed) => {
-                    return Err(EngineError::Network(
-                        closed.code.map_or(closed.detail, view::refusal),
-                    ));
+                    return Err(closed
+                        .code
+                        .map_or_else(|| EngineError::Network(closed.detail), refused));
                 }
             };
         }
+    }
+}
+
+/// What a server's refusal means to somebody who has nothing but the phrase.
+fn refused(code: ErrorCode) -> EngineError {
+    match code {
+        ErrorCode::UnknownAccount => {
+            EngineError::InvalidRequest("this server has no account with this phrase".into())
+        }
+        ErrorCode::Moved => EngineError::InvalidRequest(
+            "the account has left this server: give the address of its new one".into(),
+        ),
+        code => EngineError::Network(view::refusal(code)),
     }
 }
 
