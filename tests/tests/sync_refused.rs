@@ -71,7 +71,7 @@ fn an_account_that_the_operator_removed_stays_on_the_devices_and_comes_back_only
             said.contains("operator has removed").then_some(said)
         });
         assert_says(&said, &["Offline", "stays here", "hearth sync doctor --restored"]);
-        let ran = device.profile.run(&["sync", "once", "--limit", "3"]);
+        let ran = device.profile.run(&["sync", "once", "--limit", "15"]);
         assert_eq!(ran.code, 8, "{ran:?}");
         assert_says(&ran.stderr, &["operator has removed"]);
         assert!(device.memories().contains_key(&id));
